@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,11 +51,11 @@ class Import:
 
 def imports(path: Path) -> list[Import]:
     """Imports of one file; those under `if TYPE_CHECKING` are left out, since they never run."""
-    return list(_walk(ast.parse(path.read_text(encoding="utf-8")), path, is_at_load=True))
+    return list(_walk(ast.parse(path.read_text(encoding="utf-8")).body, path, is_at_load=True))
 
 
-def _walk(node: ast.AST, path: Path, *, is_at_load: bool) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
+def _walk(nodes: Iterable[ast.AST], path: Path, *, is_at_load: bool) -> Iterator[Import]:
+    for child in nodes:
         place = f"{path.relative_to(PACKAGE.parent)}:{getattr(child, 'lineno', 0)}"
         if isinstance(child, ast.Import):
             yield from (Import(alias.name, is_at_load, place) for alias in child.names)
@@ -71,11 +71,10 @@ def _walk(node: ast.AST, path: Path, *, is_at_load: bool) -> Iterator[Import]:
                     if (PACKAGE.parent / f"{child.module}.{alias.name}".replace(".", "/")).with_suffix(".py").exists()
                 )
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-            for other in child.orelse:
-                yield from _walk(other, path, is_at_load=is_at_load)
+            yield from _walk(child.orelse, path, is_at_load=is_at_load)
         else:
             inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-            yield from _walk(child, path, is_at_load=is_at_load and not inside)
+            yield from _walk(ast.iter_child_nodes(child), path, is_at_load=is_at_load and not inside)
 
 
 def folder(path: Path) -> str:
