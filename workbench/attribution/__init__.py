@@ -1,0 +1,1 @@
+"""Explaining one batch: targets, gradients, relevance rules and conditional relevance."""

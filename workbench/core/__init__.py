@@ -1,0 +1,1 @@
+"""The vocabulary of the workbench: addresses, records, errors, registries. Imports nothing of ours and no torch."""

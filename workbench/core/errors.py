@@ -1,0 +1,152 @@
+"""Every exception of ours. Each says what was asked, what was found and, in its hint, what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BadValueError",
+    "CancelledError",
+    "DamagedEntryError",
+    "DataError",
+    "IncompleteError",
+    "MissingPackageError",
+    "ModelError",
+    "NotFiniteError",
+    "OutOfBudgetError",
+    "ReadOnlyStoreError",
+    "RuleError",
+    "ShapeError",
+    "StaleError",
+    "StoreError",
+    "StoreFullError",
+    "UnknownComponentError",
+    "UnknownLayerError",
+    "UnknownNameError",
+    "UnknownSampleError",
+    "WorkbenchError",
+    "nearest",
+]
+
+
+class WorkbenchError(Exception):
+    """Base class of all errors raised on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What was asked and what was found, as full sentences.
+    hint : str, optional
+        What the reader can do about it.
+    """
+
+    def __init__(self, message: str, *, hint: str = ""):
+        self.message = message.strip()
+        self.hint = hint.strip()
+        super().__init__(self.message)
+
+    def __str__(self) -> str:  # KeyError would otherwise show the repr of the text
+        return f"{self.message} {self.hint}".strip()
+
+
+class BadValueError(WorkbenchError, ValueError):
+    """An argument lies outside what is allowed."""
+
+
+class ShapeError(WorkbenchError, ValueError):
+    """An array has the wrong number of axes or the wrong size."""
+
+
+class NotFiniteError(WorkbenchError, ValueError):
+    """NaN or infinity where a number is needed."""
+
+
+class UnknownNameError(WorkbenchError, KeyError):
+    """A name that no registry, data set or package knows."""
+
+
+class UnknownLayerError(UnknownNameError):
+    """A layer that the model does not have."""
+
+
+class UnknownComponentError(UnknownNameError, IndexError):
+    """A component that the layer does not have, or an address that cannot be read."""
+
+
+class UnknownSampleError(UnknownNameError, IndexError):
+    """A sample that the data set does not have."""
+
+
+class DataError(WorkbenchError, ValueError):
+    """A data set or one of its items cannot be read."""
+
+
+class ModelError(WorkbenchError, TypeError):
+    """A model does something that cannot be explained faithfully."""
+
+
+class RuleError(WorkbenchError, ValueError):
+    """A relevance rule cannot be applied where it was asked for."""
+
+
+class StoreError(WorkbenchError, OSError):
+    """The store cannot do what was asked."""
+
+
+class StoreFullError(StoreError):
+    """The disk or the budget of the store is full."""
+
+
+class ReadOnlyStoreError(StoreError, PermissionError):
+    """The store may be read but not written."""
+
+
+class DamagedEntryError(StoreError):
+    """A stored file is truncated or does not match its checksum."""
+
+
+class StaleError(StoreError):
+    """A stored result belongs to other weights, data or settings."""
+
+
+class IncompleteError(StoreError):
+    """A stored result covers only a part of the data."""
+
+
+class OutOfBudgetError(WorkbenchError, MemoryError):
+    """More memory is needed than there is."""
+
+
+class MissingPackageError(WorkbenchError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+class CancelledError(WorkbenchError):
+    """The job was cancelled before it ended."""
+
+
+def nearest(name: object, known: Iterable[object], *, n: int = 2) -> str:
+    """Say which known names come closest to a misspelt one.
+
+    Parameters
+    ----------
+    name : object
+        What was asked for.
+    known : iterable
+        The names that exist.
+    n : int
+        How many names at most.
+
+    Returns
+    -------
+    str
+        ``'Nearest: "a", "b".'``, or an empty string if nothing is close.
+
+    Examples
+    --------
+    >>> nearest("layer3.1.conv", ["layer3.1.conv1", "fc"])
+    'Nearest: "layer3.1.conv1".'
+    """
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=n, cutoff=0.5)
+    return "Nearest: " + ", ".join(f'"{c}"' for c in close) + "." if close else ""

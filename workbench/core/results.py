@@ -1,0 +1,379 @@
+"""Frozen records that methods return and widgets show. They hold arrays and ids, compute nothing and import no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.core.errors import BadValueError, UnknownComponentError
+from workbench.core.ids import ComponentId
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+__all__ = ["ActivationTable", "Atlas", "Attribution", "Edit", "Ranking", "ReferenceSet", "Result"]
+
+
+class Result:
+    """Base of all records: each has a plotly figure and a short repr."""
+
+    def plot(self, **options: Any) -> Any:
+        """Draw the record as a plain plotly ``Figure``; options are those of the figure's module."""
+        from workbench.core.registry import FIGURES
+
+        return FIGURES[type(self).__name__](self, **options)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ActivationTable(Result):
+    """Pooled activations or relevances of one layer over a data set.
+
+    Attributes
+    ----------
+    layer, basis : str
+        Which components.
+    quantity : {"activation", "relevance"}
+    pooling : {"max", "mean", "sum"}
+        How positions were summarised; sums for relevance.
+    values : (sample, component) float32 CPU tensor
+        NaN in the rows of samples that `is_valid` leaves out.
+    is_valid : (sample,) bool tensor
+        False where the picture could not be read, or where the sweep has not been yet.
+    peak : (sample, component) int32 tensor or None
+        Flat position of the largest activation, for `shape`.
+    shape : tuple of int
+        Size of the layer's map without sample and component axes; ``()`` for dense layers.
+    target : (sample,) int64 tensor or None
+        Output index that was explained, for relevances.
+    target_text, rule : str
+        What was explained, and by which rule.
+    coverage : float
+        Share of the data set that is covered, 0 to 1.
+    recipe : str
+        Digest of the stored result.
+    """
+
+    layer: str
+    basis: str
+    quantity: str
+    pooling: str
+    values: Tensor
+    is_valid: Tensor
+    peak: Tensor | None = None
+    shape: tuple[int, ...] = ()
+    target: Tensor | None = None
+    target_text: str = ""
+    rule: str = ""
+    coverage: float = 1.0
+    recipe: str = ""
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return self.values.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    def ids(self) -> list[str]:
+        """Addresses of the components, in column order."""
+        return [str(ComponentId(self.layer, self.basis, i)) for i in range(self.n_components)]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table as a pandas frame, samples as rows and addresses as columns."""
+        import pandas as pd
+
+        return pd.DataFrame(np.asarray(self), columns=self.ids()).rename_axis(index="sample")
+
+    def __repr__(self) -> str:
+        part = "" if self.coverage >= 1 else f", {self.coverage:.0%} of the data"
+        return f"<{self.quantity} table {self.layer}/{self.basis}: {len(self)} samples x {self.n_components}{part}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReferenceSet(Result):
+    """The samples that activate each component most, or on which it is most relevant.
+
+    Attributes
+    ----------
+    ids : (component, ref) int64 tensor
+        Sample ids, strongest first; -1 in empty slots. Ties go to the smaller id.
+    values : (component, ref) float32 tensor
+        Pooled activation or relevance; -inf in empty slots.
+    peak : (component, ref) int32 tensor or None
+        Flat position of the largest activation on a map of `shape`.
+    target : (component, ref) int64 tensor or None
+        Output index that was explained, for `by="relevance"`.
+    n_valid : (component,) int64 tensor
+        Filled slots of each component.
+    n_origins, n_samples : int
+        How many original pictures and how many views they were chosen from.
+    per_origin : int
+        Most views per original picture; 0 means no limit.
+    """
+
+    layer: str
+    basis: str
+    by: str
+    ids: Tensor
+    values: Tensor
+    n_valid: Tensor
+    n_samples: int
+    n_origins: int
+    per_origin: int = 1
+    peak: Tensor | None = None
+    shape: tuple[int, ...] = ()
+    target: Tensor | None = None
+    target_text: str = ""
+    coverage: float = 1.0
+    recipe: str = ""
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return self.ids.shape[0]
+
+    @property
+    def is_empty(self) -> Tensor:
+        """(component,) bool: components without a single reference."""
+        return self.n_valid == 0
+
+    def of(self, component: int | str | ComponentId, n: int | None = None) -> list[int]:
+        """Sample ids of one component, strongest first, filled slots only.
+
+        Raises
+        ------
+        UnknownComponentError
+            If the component belongs to another layer or does not exist.
+        """
+        index = self.index(component)
+        count = int(self.n_valid[index])
+        return [int(i) for i in self.ids[index, : count if n is None else min(n, count)]]
+
+    def index(self, component: int | str | ComponentId) -> int:
+        """Row of a component in this set."""
+        if isinstance(component, (str, ComponentId)):
+            address = ComponentId.parse(component)
+            if (address.layer, address.basis) != (self.layer, self.basis):
+                raise UnknownComponentError(f"{address} is not a component of {self.layer}/{self.basis}.")
+            component = address.index
+        if not 0 <= int(component) < self.n_components:
+            raise UnknownComponentError(
+                f"No component {component} in {self.layer}/{self.basis}.", hint=f"It has {self.n_components}, from 0."
+            )
+        return int(component)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Long frame with a row per filled slot: component, rank, sample, value."""
+        import pandas as pd
+
+        filled = np.asarray(self.ids) >= 0
+        component, rank = np.nonzero(filled)
+        return pd.DataFrame(
+            {
+                "component": [str(ComponentId(self.layer, self.basis, int(c))) for c in component],
+                "rank": rank,
+                "sample": np.asarray(self.ids)[filled],
+                self.by: np.asarray(self.values)[filled],
+            }
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<references of {self.layer}/{self.basis} by {self.by}: {self.n_components} components x "
+            f"{self.ids.shape[1]}, from {self.n_samples} views of {self.n_origins} originals>"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Attribution(Result):
+    """What explaining a batch gave.
+
+    Attributes
+    ----------
+    samples : tuple of int
+        Sample ids, or positions in the batch if the pictures came from outside.
+    heatmap : (sample, y, x) float32 tensor
+        Signed relevance of the input, summed over its channels.
+    target : (sample,) int64 tensor
+        Output index that was explained (-1 where the target is no single output).
+    score : (sample,) float32 tensor
+        The explained number: the logit, or the difference of two.
+    gap : (sample,) float32 tensor
+        ``(score - sum of relevance) / |score|``; the absolute difference where the score is near zero. NaN for
+        conditional maps, whose sum has no target to reach.
+    output : (sample, class_) float32 tensor
+        The model's output.
+    relevance : mapping of layer to (sample, component) tensor
+        Relevance of each recorded component, summed over positions.
+    activation : mapping of layer to (sample, component) tensor
+        Largest activation of each recorded component.
+    given : tuple of str
+        Addresses that the explanation is conditional on; empty for a plain one.
+    rule, target_text : str
+    pictures : sequence of (y, x, 3) uint8 arrays
+        The input as the model saw it, for display.
+    labels : tuple of str
+        Names of the explained outputs.
+    """
+
+    samples: tuple[int, ...]
+    heatmap: Tensor
+    target: Tensor
+    score: Tensor
+    gap: Tensor
+    output: Tensor
+    relevance: Mapping[str, Tensor] = field(default_factory=dict)
+    activation: Mapping[str, Tensor] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
+    rule: str = ""
+    target_text: str = ""
+    pictures: Sequence[np.ndarray] = ()
+    labels: tuple[str, ...] = ()
+    recipe: str = ""
+
+    def __len__(self) -> int:
+        return len(self.heatmap)
+
+    def top(self, layer: str, n: int = 10, *, row: int = 0) -> Ranking:
+        """Components of a recorded layer, by absolute relevance for sample number `row`."""
+        if layer not in self.relevance:
+            recorded = ", ".join(self.relevance) or "none"
+            raise BadValueError(f'"{layer}" was not recorded.', hint=f"Recorded: {recorded}. Pass record=[...].")
+        values = np.asarray(self.relevance[layer][row])
+        order = np.argsort(-np.abs(values), kind="stable")[:n]
+        return Ranking(
+            tuple(str(ComponentId(layer, "unit", int(i))) for i in order), values[order], quantity="relevance"
+        )
+
+    def __repr__(self) -> str:
+        given = f", given {len(self.given)} components" if self.given else ""
+        return f"<attribution of {len(self)} samples, {self.target_text}, {self.rule}{given}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ranking(Result):
+    """Components in order, best first, with their scores."""
+
+    components: tuple[str, ...]
+    scores: np.ndarray
+    quantity: str = "score"
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Frame with the addresses as index."""
+        import pandas as pd
+
+        return pd.DataFrame({self.quantity: np.asarray(self.scores)}, index=pd.Index(self.components, name="component"))
+
+    def __repr__(self) -> str:
+        return f"<ranking of {len(self)} components by {self.quantity}, first {', '.join(self.components[:3])}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Atlas(Result):
+    """The concepts of one layer, laid out on a plane.
+
+    Attributes
+    ----------
+    position : (component, 2) float32 array
+        Coordinates, 0 to 1, as stored.
+    columns : mapping of name to (component,) array
+        Quantities to colour, sort and filter by: ``activation``, ``relevance``, ``frequency``, ``cluster`` …
+    references : ReferenceSet
+    cluster_names : tuple of str
+    layout : str
+        Method, neighbours, distance and seed of the projection.
+    """
+
+    layer: str
+    basis: str
+    position: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    references: ReferenceSet
+    cluster_names: tuple[str, ...] = ()
+    layout: str = ""
+    recipe: str = ""
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return len(self.position)
+
+    def ids(self) -> list[str]:
+        """Addresses of the components."""
+        return [str(ComponentId(self.layer, self.basis, i)) for i in range(self.n_components)]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per component: coordinates and all columns."""
+        import pandas as pd
+
+        frame = pd.DataFrame(dict(self.columns), index=pd.Index(self.ids(), name="component"))
+        frame.insert(0, "x", self.position[:, 0])
+        frame.insert(1, "y", self.position[:, 1])
+        return frame
+
+    def __repr__(self) -> str:
+        return f"<atlas of {self.layer}/{self.basis}: {self.n_components} components, {len(self.cluster_names)} clusters>"
+
+
+_OPERATIONS = ("scale", "set", "add", "project", "mask", "quantise", "replace")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of a model, described and not yet applied.
+
+    Attributes
+    ----------
+    operation : str
+        ``scale``, ``set``, ``add``, ``project`` change activations and ride on hooks; ``mask``, ``quantise``,
+        ``replace`` change parameters, on a copy of the model.
+    where : str
+        A layer (activation edits) or a parameter's name (weight edits).
+    components : tuple of int
+        Which components; empty means all.
+    value : float
+        Factor, new value, or step length.
+    array : array, optional
+        Direction of ``add`` and ``project`` (component,), mask or new weights.
+    """
+
+    operation: str
+    where: str
+    components: tuple[int, ...] = ()
+    value: float = 0.0
+    array: Any = None
+
+    def __post_init__(self) -> None:
+        if self.operation not in _OPERATIONS:
+            raise BadValueError(f"No edit {self.operation!r}.", hint=f"There are {', '.join(_OPERATIONS)}.")
+
+    @property
+    def is_weight_edit(self) -> bool:
+        """Whether the edit changes parameters."""
+        return self.operation in ("mask", "quantise", "replace")
+
+    def describe(self) -> dict[str, Any]:
+        """A JSON-ready description that two equal edits share."""
+        import hashlib
+
+        digest = None
+        if self.array is not None:
+            digest = hashlib.blake2b(np.ascontiguousarray(np.asarray(self.array)).tobytes(), digest_size=16).hexdigest()
+        return {
+            "operation": self.operation,
+            "where": self.where,
+            "components": list(self.components),
+            "value": float(self.value),
+            "array": digest,
+        }

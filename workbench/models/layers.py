@@ -1,0 +1,194 @@
+"""The layers of a model as one forward pass shows them: order, shape, component axis, number of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.core.errors import ModelError, UnknownComponentError, UnknownLayerError, nearest
+from workbench.core.ids import ComponentId
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Layer", "LayerTable", "probe"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One module that returns a tensor.
+
+    Attributes
+    ----------
+    name : str
+        Dotted name.
+    kind : str
+        Class of the module.
+    shape : tuple of int
+        Size of the output for one sample.
+    axis : int
+        Component axis of the output, batch axis included: 1 for maps and vectors, -1 for sequences of tokens.
+    n_calls : int
+        How often the module runs in one forward pass.
+    order : int
+        Position in the order in which modules end.
+    is_leaf : bool
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    axis: int
+    n_calls: int
+    order: int
+    is_leaf: bool
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return self.shape[self.axis - 1] if self.axis > 0 else self.shape[-1]
+
+    @property
+    def position_shape(self) -> tuple[int, ...]:
+        """Shape without the component axis; ``()`` for vectors."""
+        return self.shape[1:] if self.axis == 1 else self.shape[:-1]
+
+    def components_first(self, tensor: Tensor) -> Tensor:
+        """(sample, component, position): the component axis moved to place 1, positions flattened; a view if possible."""
+        return tensor.movedim(self.axis, 1).flatten(2) if tensor.ndim > 2 else tensor.unsqueeze(-1)
+
+
+class LayerTable(Mapping[str, Layer]):
+    """All layers of a model, in the order in which they end."""
+
+    def __init__(self, model: str, layers: Sequence[Layer]):
+        self.model = model
+        self._layers = {layer.name: layer for layer in sorted(layers, key=lambda one: one.order)}
+
+    def __getitem__(self, name: str) -> Layer:
+        try:
+            return self._layers[name]
+        except KeyError:
+            raise UnknownLayerError(
+                f'No layer "{name}" in {self.model}.',
+                hint=f"{nearest(name, self._layers)} `session.layers()` lists all {len(self)}.",
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._layers
+
+    def usable(self, name: str) -> Layer:
+        """The layer, if its activations can be recorded.
+
+        Raises
+        ------
+        UnknownLayerError
+            If there is no such layer.
+        ModelError
+            If it runs more than once per forward pass, so that "its" activation is not one thing.
+        """
+        layer = self[name]
+        if layer.n_calls != 1:
+            raise ModelError(
+                f'"{name}" runs {layer.n_calls} times in one forward pass, so its activation is not one thing.',
+                hint="Choose the layers before and after it, or give each call a module of its own.",
+            )
+        return layer
+
+    def component(self, address: str | ComponentId) -> ComponentId:
+        """Read an address and check that the component exists."""
+        component = ComponentId.parse(address)
+        layer = self.usable(component.layer)
+        if component.basis != "unit":
+            raise UnknownComponentError(f'No basis "{component.basis}" at "{component.layer}".', hint="There is: unit.")
+        if component.index >= layer.n_components:
+            raise UnknownComponentError(
+                f'No component {component.index} in "{layer.name}".', hint=f"It has {layer.n_components}, from 0."
+            )
+        return component
+
+    def linear(self) -> list[str]:
+        """Names of convolution and dense layers that run once."""
+        kinds = ("Conv", "Linear")
+        return [n for n, one in self._layers.items() if one.is_leaf and one.n_calls == 1 and any(k in one.kind for k in kinds)]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table as a pandas frame."""
+        import pandas as pd
+
+        rows = [
+            {"layer": one.name, "kind": one.kind, "shape": one.shape, "components": one.n_components, "calls": one.n_calls}
+            for one in self._layers.values()
+        ]
+        return pd.DataFrame(rows).set_index("layer")
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(escape=True)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} layers of {self.model}: {', '.join(list(self)[:4])} …>"
+
+
+def probe(module: nn.Module, x: Tensor, *, name: str = "the model") -> tuple[LayerTable, dict[str, int], Any]:
+    """Run once without gradients and see every module.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In eval mode.
+    x : (sample, ...) tensor
+        A batch of at least two, so that the batch axis can be told from others.
+
+    Returns
+    -------
+    layers : LayerTable
+    calls : dict of name to int
+        Number of calls of every module, those without a tensor output included.
+    output
+        What the model returned.
+
+    Raises
+    ------
+    ModelError
+        If the forward pass fails.
+    """
+    calls: dict[str, int] = {}
+    seen: dict[str, tuple[Any, ...]] = {}
+    handles = []
+    for child_name, child in module.named_modules():
+        if not child_name:
+            continue
+
+        def hook(one: nn.Module, _: Any, output: Any, child_name: str = child_name) -> None:
+            calls[child_name] = calls.get(child_name, 0) + 1
+            part = output[0] if isinstance(output, (tuple, list)) and output else output
+            if isinstance(part, Tensor) and part.ndim >= 2 and part.shape[0] == len(x) and part.is_floating_point():
+                seen[child_name] = (type(one).__name__, tuple(part.shape[1:]), len(seen), next(one.children(), None) is None)
+
+        handles.append(child.register_forward_hook(hook))
+    try:
+        with torch.no_grad():
+            output = module(x)
+    except Exception as error:  # whatever a model may raise, the reader needs to know what was tried
+        raise ModelError(
+            f"The forward pass of {name} fails on an input of shape {tuple(x.shape)}: {error}",
+            hint="Give the transform that the model was trained with: open_session(model, data, transform=...).",
+        ) from error
+    finally:
+        for handle in reversed(handles):
+            handle.remove()
+    layers = [
+        Layer(n, kind, shape, -1 if len(shape) == 2 else 1, calls[n], order, is_leaf)
+        for n, (kind, shape, order, is_leaf) in seen.items()
+    ]
+    return LayerTable(name, layers), calls, output
