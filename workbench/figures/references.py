@@ -1,0 +1,159 @@
+"""The figure of a `ReferenceSet`: how strongly they answer, or the pictures themselves as a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from plotly import graph_objects as go
+
+from workbench.core import check
+from workbench.core.ids import ComponentId
+from workbench.core.registry import FIGURES
+from workbench.core.results import ReferenceSet
+from workbench.figures import style
+
+__all__ = ["references_figure"]
+
+Pictures = Callable[[int], np.ndarray] | Mapping[int, np.ndarray]
+
+
+@FIGURES.register("ReferenceSet")
+def references_figure(
+    references: ReferenceSet,
+    *,
+    components: Sequence[int | str | ComponentId] | None = None,
+    n: int = 8,
+    pictures: Pictures | None = None,
+    size: int = 96,
+) -> go.Figure:
+    """Draw values by rank, or with `pictures` a row of pictures for each component.
+
+    Parameters
+    ----------
+    references : ReferenceSet
+    components : sequence of addresses or indices, optional
+        Rows; the six with the largest first value if not given.
+    n : int
+        References per component.
+    pictures : callable or mapping, optional
+        From a sample's id to its (y, x, 3) uint8 picture, for example ``session.data.picture``.
+    size : int
+        Longest side of a picture, in pixels.
+    """
+    n = min(check.positive("n", n), references.ids.shape[1])
+    if components is None:
+        first = np.asarray(references.values)[:, 0] if references.ids.shape[1] else np.zeros(0)
+        chosen = [int(i) for i in np.argsort(-first, kind="stable")[:6]]
+    else:
+        chosen = [references.index(c) for c in components]
+    if pictures is None:
+        return _lines(references, chosen, n)
+    look_up = pictures if callable(pictures) else pictures.__getitem__
+    return _sheet(references, chosen, n, look_up, size)
+
+
+def _title(references: ReferenceSet) -> str:
+    limit = f"at most {references.per_origin} each" if references.per_origin else "no limit each"
+    part = "" if references.coverage >= 1 else f", {references.coverage:.0%} of the data"
+    return style.text(
+        f"References of {references.layer} by {references.by}, from {references.n_samples} views of "
+        f"{references.n_origins} originals ({limit}){part}"
+    )
+
+
+def _address(references: ReferenceSet, index: int) -> str:
+    return str(ComponentId(references.layer, references.basis, index))
+
+
+def _alt(references: ReferenceSet, chosen: list[int], n: int) -> str:
+    rows = []
+    for index in chosen:
+        filled = references.of(index, n)
+        values = np.asarray(references.values)[index]
+        span = f"{values[0]:.3g} to {values[len(filled) - 1]:.3g}" if filled else "no reference"
+        rows.append(f"{_address(references, index)}: {span}")
+    return f"References by {references.by}. " + "; ".join(rows) + "."
+
+
+def _lines(references: ReferenceSet, chosen: list[int], n: int) -> go.Figure:
+    fig = style.figure(
+        _title(references),
+        _alt(references, chosen, n),
+        width=760,
+        height=420,
+        xaxis={"title": "rank", "dtick": max(1, n // 10)},
+        yaxis={"title": style.text(references.by)},
+    )
+    dashes = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"]
+    for position, index in enumerate(chosen):
+        samples = references.of(index, n)
+        fig.add_trace(
+            go.Scatter(
+                x=np.arange(1, len(samples) + 1),
+                y=np.asarray(references.values)[index, : len(samples)],
+                customdata=samples,
+                mode="lines+markers",
+                name=style.text(_address(references, index)),
+                line={
+                    "color": style.CATEGORIES[position % len(style.CATEGORIES)],
+                    "dash": dashes[position % len(dashes)],
+                },
+                hovertemplate="rank %{x}, sample %{customdata}: %{y:.4g}",
+            )
+        )
+    return fig
+
+
+def _sheet(
+    references: ReferenceSet, chosen: list[int], n: int, look_up: Callable[[int], np.ndarray], size: int
+) -> go.Figure:
+    fig = style.figure(
+        _title(references),
+        _alt(references, chosen, n),
+        width=180 + n * (size + 6),
+        height=90 + len(chosen) * (size + 22),
+        xaxis={"visible": False, "range": [-0.5, n - 0.5]},
+        yaxis={
+            "range": [len(chosen) - 0.5, -0.5],
+            "tickvals": list(range(len(chosen))),
+            "ticktext": [style.text(_address(references, i)) for i in chosen],
+            "showgrid": False,
+            "automargin": True,
+        },
+    )
+    images: list[dict[str, Any]] = []
+    x, y, words = [], [], []
+    for row, index in enumerate(chosen):
+        for column, sample in enumerate(references.of(index, n)):
+            images.append(
+                {
+                    "source": style.data_url(look_up(sample), size=size),
+                    "x": column,
+                    "y": row,
+                    "xref": "x",
+                    "yref": "y",
+                    "sizex": 0.94,
+                    "sizey": 0.86,
+                    "xanchor": "center",
+                    "yanchor": "middle",
+                }
+            )
+            x.append(column)
+            y.append(row)
+            words.append(f"sample {sample}: {float(references.values[index, column]):.4g}")
+    # Invisible points carry what the mouse tells: images themselves have no hover.
+    fig.add_trace(
+        go.Scatter(
+            x=x,
+            y=y,
+            text=words,
+            mode="markers",
+            marker={"size": size // 2, "opacity": 0},
+            hovertemplate="%{text}<extra></extra>",
+            showlegend=False,
+        )
+    )
+    fig.update_layout(images=images)
+    return fig
