@@ -1,0 +1,198 @@
+"""The selection: what is being looked at, shared by all widgets of a session and by the cells beside them.
+
+Widgets write to it and observe it; they do not know each other. Each change carries who made it (`origin`) and a
+running number (`counter`), so that a change which comes back to its maker is dropped and two linked views cannot ring.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import traitlets
+
+from workbench.core.errors import BadValueError, UnknownNameError, UnknownSampleError, nearest
+from workbench.core.ids import ComponentId
+
+__all__ = ["FIELDS", "Selection"]
+
+FIELDS = ("component", "sample", "target", "region", "components", "samples", "hover")
+"""What can be selected, in the order in which it is set."""
+
+Check = Callable[[Any], Any]
+
+
+class Selection(traitlets.HasTraits):
+    """What is chosen at the moment.
+
+    Assign to a field, or change several at once with `set`; observe it as any object with traits. A value that does
+    not exist raises an error that names the nearest one, and nothing is changed.
+
+    Parameters
+    ----------
+    component, sample, target : callable, optional
+        Given by the session: each takes a value, returns it in its normal form, and raises a `WorkbenchError` if there
+        is no such thing.
+
+    Examples
+    --------
+    >>> selection = Selection()
+    >>> selection.component = "layer4/17"
+    >>> selection.component
+    'layer4/unit/17'
+    >>> selection.set(sample=3, origin="grid")
+    True
+    >>> selection.set(sample=3, origin="map")
+    False
+    """
+
+    component = traitlets.Any(None, allow_none=True, help="Address of the current component, or None.")
+    sample = traitlets.Any(None, allow_none=True, help="Id of the current sample, or None.")
+    target = traitlets.Any(
+        None, allow_none=True, help='What is explained: "top", "logit:3" …, or None for the default.'
+    )
+    region = traitlets.Any(None, allow_none=True, help="Part of the current sample: x, y, width, height, 0 to 1.")
+    components = traitlets.Any(help="Chosen components, as a tuple of addresses.")
+    samples = traitlets.Any(help="Chosen samples, as a tuple of ids.")
+    hover = traitlets.Any(None, allow_none=True, help="Address or sample id under the pointer, or None.")
+    origin = traitlets.Unicode("", help="Who made the last change; empty for code in a cell.")
+    counter = traitlets.Int(0, help="Counts the changes.")
+
+    def __init__(
+        self, *, component: Check | None = None, sample: Check | None = None, target: Check | None = None
+    ) -> None:
+        self._checks: dict[str, Check] = {
+            "component": component or _component,
+            "sample": sample or _sample,
+            "target": target or _target,
+        }
+        self._seen: dict[str, int] = {}
+        self._count = 0
+        self._lock = threading.Lock()
+        self._made_by = threading.local()
+        super().__init__()
+
+    @traitlets.default("components")
+    def _no_components(self) -> tuple[str, ...]:
+        return ()
+
+    @traitlets.default("samples")
+    def _no_samples(self) -> tuple[int, ...]:
+        return ()
+
+    def check(self, field: str, value: Any) -> Any:
+        """Return `value` in its normal form for `field`.
+
+        Raises
+        ------
+        WorkbenchError
+            If there is no such field, component, sample or target.
+        """
+        if field not in FIELDS:
+            raise UnknownNameError(f'A selection has no "{field}".', hint=f"{nearest(field, FIELDS)} {_listed()}")
+        if field in ("components", "samples"):
+            one = self._checks[field[:-1]]
+            if value is None or isinstance(value, str):
+                value = () if value is None else (value,)
+            return tuple(dict.fromkeys(one(item) for item in value))
+        if value is None:
+            return None
+        if field == "region":
+            return _region(value)
+        if field == "hover":
+            return self._checks["component" if isinstance(value, str) else "sample"](value)
+        return self._checks[field](value)
+
+    def set(self, *, origin: str = "", counter: int | None = None, **values: Any) -> bool:
+        """Change one or more fields in one go, and say whether anything changed.
+
+        Parameters
+        ----------
+        origin : str
+            Who makes the change.
+        counter : int, optional
+            The maker's own running number. A number that this origin has reached already is an echo, and is dropped.
+        **values
+            Fields and their new values. All are checked before the first is set.
+        """
+        checked = {field: self.check(field, value) for field, value in values.items()}
+        if counter is not None:
+            with self._lock:
+                if counter <= self._seen.get(origin, -1):
+                    return False
+                self._seen[origin] = counter
+        before = self._count
+        with self._by(origin):
+            for field in FIELDS:
+                if field in checked:
+                    setattr(self, field, checked[field])
+        return self._count != before
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        values = {field: getattr(self, field) for field in FIELDS}
+        return {field: list(value) if isinstance(value, tuple) else value for field, value in values.items()}
+
+    @traitlets.validate(*FIELDS)
+    def _checked(self, proposal: Any) -> Any:
+        return self.check(proposal["trait"].name, proposal["value"])
+
+    def notify_change(self, change: Any) -> None:
+        """Count the change and name its maker, then tell the observers."""
+        if change["name"] in FIELDS:
+            with self._lock:
+                self._count += 1
+                count = self._count
+            self.set_trait("counter", count)  # outside the lock: whoever observes it may select something
+            self.set_trait("origin", getattr(self._made_by, "name", ""))
+        super().notify_change(change)
+
+    @contextlib.contextmanager
+    def _by(self, origin: str) -> Iterator[None]:
+        before = getattr(self._made_by, "name", "")
+        self._made_by.name = origin
+        try:
+            yield
+        finally:
+            self._made_by.name = before
+
+    def __repr__(self) -> str:
+        parts = [f"{field} {getattr(self, field)}" for field in ("component", "sample", "target") if self._has(field)]
+        parts += [f"{len(getattr(self, field))} {field}" for field in ("components", "samples") if getattr(self, field)]
+        return f"<selection: {', '.join(parts) or 'nothing'}>"
+
+    def _has(self, field: str) -> bool:
+        return getattr(self, field) is not None
+
+
+def _listed() -> str:
+    return f"There are {', '.join(FIELDS)}."
+
+
+def _component(value: Any) -> str:
+    return str(ComponentId.parse(value))
+
+
+def _sample(value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or (number := value.__index__()) < 0:
+        raise UnknownSampleError(f"No sample {value!r}.", hint="A sample is its position in the data set, from 0.")
+    return int(number)
+
+
+def _target(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise BadValueError(f"A target is selected by its text; got {value!r}.", hint='For example "top" or "logit:3".')
+    return value
+
+
+def _region(value: Any) -> dict[str, float]:
+    sides = ("x", "y", "width", "height")
+    try:
+        region = {side: float(value[side]) for side in sides}
+    except (KeyError, TypeError, ValueError):
+        raise BadValueError(f"A region has {', '.join(sides)}, as shares of the picture; got {value!r}.") from None
+    if not all(0 <= number <= 1 for number in region.values()):
+        raise BadValueError(f"A region lies within the picture, 0 to 1; got {region}.")
+    return region
