@@ -1,0 +1,312 @@
+"""Dataset: length, item, what the model sees, what people see, and a fingerprint."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench.core.errors import BadValueError, CancelledError, DataError, UnknownSampleError, WorkbenchError
+from workbench.core.ids import Fingerprint
+from workbench.data.transforms import Transform, WrappedTransform, as_transform
+
+__all__ = ["Dataset", "Item", "Skipped", "Transform"]
+
+# Probes of the fingerprint: enough to notice a changed decoder or file, few enough to take a fraction of a second.
+_PROBES = 8
+# A random flip shows itself in half of the repetitions.
+_REPEATS = 6
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample as it lies in the data set.
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+        RGB, of any size.
+    label : int
+        Class index, -1 if unknown.
+    origin : int
+        Number of the original picture that this is a view of.
+    key : str
+        Stable name within the set; plain text, which may contain anything.
+    """
+
+    image: Image.Image
+    label: int = -1
+    origin: int = 0
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that could not be read, and why."""
+
+    sample: int
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f'{self.sample} ("{self.key}"): {self.reason}'
+
+
+class Dataset(ABC):
+    """Pictures with labels, origins, optional masks, and the transform that makes them a model's input.
+
+    Subclasses implement `_read`, and where there is something to say `_masks` and `_identity`. All of them may be
+    called from any thread.
+
+    Parameters
+    ----------
+    name : str
+        What people call the set; part of the fingerprint.
+    keys : sequence of str
+        A stable name per sample; its length is the length of the set.
+    labels : sequence of int, optional
+        Class index per sample, -1 if unknown.
+    origins : sequence of int, optional
+        Number of the original picture per sample; not given: each sample is an original.
+    classes : sequence of str
+        Class names; empty for an unlabelled set.
+    transform : Transform or callable, optional
+        Not given: short side 256, centre crop 224, ImageNet's normalisation.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        keys: Sequence[str],
+        labels: Sequence[int] | np.ndarray | None = None,
+        origins: Sequence[int] | np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        transform: Any = None,
+    ):
+        self.name = name
+        self.classes = tuple(str(c) for c in classes)
+        self.transform = Transform(resize_short=256) if transform is None else as_transform(transform)
+        self._keys = keys if isinstance(keys, list) else list(keys)
+        n = len(self._keys)
+        if n == 0:
+            raise DataError(f"The data set {name} is empty.", hint="It needs at least one picture.")
+        self._labels = _column("labels", labels, n, default=np.full(n, -1, np.int64))
+        self._origins = _column("origins", origins, n, default=np.arange(n, dtype=np.int64))
+        if self.classes and self._labels is not None and self._labels.max() >= len(self.classes):
+            raise DataError(
+                f"{name} has a sample of class {self._labels.max()}, but names only {len(self.classes)} classes."
+            )
+        self._fingerprint: Fingerprint | None = None
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(sample,) int64, -1 where unknown."""
+        return self._labels
+
+    @property
+    def origins(self) -> np.ndarray:
+        """(sample,) int64: which original picture each sample is a view of."""
+        return self._origins
+
+    @property
+    def keys(self) -> list[str]:
+        """A stable name per sample."""
+        return self._keys
+
+    @property
+    def n_origins(self) -> int:
+        """Number of original pictures."""
+        return len(np.unique(self.origins))
+
+    def item(self, i: int) -> Item:
+        """Give one sample as it lies in the set.
+
+        Raises
+        ------
+        UnknownSampleError
+            If there is no sample of this number.
+        DataError
+            If its picture cannot be read; the message names it.
+        """
+        i = self._index(i)
+        return Item(self._open(i, None), int(self.labels[i]), int(self.origins[i]), self.keys[i])
+
+    def tensor(self, i: int) -> Tensor:
+        """Give the model's input for one sample, (channel, y, x) float32.
+
+        Large JPEG files may be decoded at a half, a quarter or an eighth, never below twice the size that the
+        transform scales them to; the same file always gives the same tensor.
+
+        Raises
+        ------
+        DataError
+            If the picture cannot be read or the transform fails on it; the message names it.
+        """
+        i = self._index(i)
+        image = self._open(i, self.transform.least)
+        try:
+            return self.transform(image)
+        except (MemoryError, CancelledError):
+            raise
+        except Exception as error:  # users' transforms may raise anything, and one picture must not cost the rest
+            raise DataError(
+                f'{self.name}: sample {i} ("{self.keys[i]}") cannot be transformed: {_reason(error)}'
+            ) from error
+
+    def picture(self, i: int) -> np.ndarray:
+        """Give what the model saw of one sample, (y, x, 3) uint8, for display."""
+        return self.transform.display(self.tensor(i))
+
+    def masks(self, i: int) -> dict[str, np.ndarray]:
+        """Give the known masks of one sample on the model's view: name to (y, x) bool array; {} if there are none."""
+        i = self._index(i)
+        return {name: self.transform.geometry(mask) for name, mask in self._masks(i).items()}
+
+    def batch(self, ids: Iterable[int]) -> tuple[Tensor, list[int], list[Skipped]]:
+        """Read several samples; one that cannot be read costs only itself.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            Sample ids, in any order.
+
+        Returns
+        -------
+        inputs : (read, channel, y, x) float32 tensor
+            With a first axis of 0 if nothing could be read.
+        read : list of int
+            The ids that `inputs` holds, in the order asked for.
+        skipped : list of Skipped
+            The rest, each with its reason.
+        """
+        tensors: list[Tensor] = []
+        read: list[int] = []
+        skipped: list[Skipped] = []
+        for i in ids:
+            i = self._index(i)
+            try:
+                x = self.tensor(i)
+            except DataError as error:
+                skipped.append(Skipped(i, self.keys[i], error.message))
+                continue
+            if tensors and x.shape != tensors[0].shape:
+                reason = f"its input has the shape {tuple(x.shape)}, the others {tuple(tensors[0].shape)}"
+                skipped.append(Skipped(i, self.keys[i], reason))
+            elif not torch.isfinite(x).all():
+                skipped.append(Skipped(i, self.keys[i], "its input holds NaN or infinite values"))
+            else:
+                tensors.append(x)
+                read.append(i)
+        return (torch.stack(tensors) if tensors else torch.zeros(0, 3, 1, 1)), read, skipped
+
+    def using(self, transform: Any) -> Dataset:
+        """Give the same samples with another transform. Nothing is copied but the reference to them."""
+        other = copy.copy(self)
+        other.transform = as_transform(transform)
+        other._fingerprint = None
+        return other
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """A digest of names, order, labels, files, transform, and of the inputs of a few spread samples.
+
+        Raises
+        ------
+        DataError
+            If the transform gives two different tensors for one picture.
+        """
+        if self._fingerprint is None:
+            digest = hashlib.blake2b(digest_size=16)
+            head = {"name": self.name, "n": len(self), "classes": self.classes, "transform": self.transform.describe()}
+            digest.update(json.dumps(head, sort_keys=True, default=str).encode())
+            for line in self._identity():
+                digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
+            digest.update(np.ascontiguousarray(self.labels).tobytes())
+            digest.update(np.ascontiguousarray(self.origins).tobytes())
+            digest.update(self._probe())
+            self._fingerprint = Fingerprint(digest.hexdigest(), self.name)
+        return self._fingerprint
+
+    def __repr__(self) -> str:
+        originals = f" of {self.n_origins} originals" if self.n_origins != len(self) else ""
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        return f"<data set {self.name}: {len(self)} samples{originals}{classes}>"
+
+    @abstractmethod
+    def _read(self, i: int, least: tuple[int, int] | None) -> Image.Image:
+        """Open one picture as RGB. A decoder may shrink it, but not below `least` (width, height); None: not at all."""
+
+    def _masks(self, i: int) -> dict[str, np.ndarray]:
+        """Give the known masks of one sample at the size of its picture."""
+        return {}
+
+    def _identity(self) -> Iterable[str]:
+        """Give one line per sample that changes when its file does."""
+        return self.keys
+
+    def _index(self, i: Any) -> int:
+        if isinstance(i, (int, np.integer)) and not isinstance(i, bool) and 0 <= i < len(self):
+            return int(i)
+        raise UnknownSampleError(f"No sample {i!r} in {self.name}.", hint=f"It has {len(self)}, numbered from 0.")
+
+    def _open(self, i: int, least: tuple[int, int] | None) -> Image.Image:
+        try:
+            return self._read(i, least)
+        except (MemoryError, CancelledError):
+            raise
+        except Exception as error:  # decoders raise anything from OSError to SyntaxError
+            raise DataError(
+                f'{self.name}: sample {i} ("{self.keys[i]}") cannot be read: {_reason(error)}',
+                hint="The others are not affected. Replace or remove the file, then open the data set anew.",
+            ) from error
+
+    def _probe(self) -> bytes:
+        digest = hashlib.blake2b(digest_size=16)
+        random = self.transform.random_parts if isinstance(self.transform, WrappedTransform) else []
+        for turn, i in enumerate(sorted({int(p) for p in np.linspace(0, len(self) - 1, _PROBES)})):
+            try:
+                x = self.tensor(i)
+            except DataError:
+                digest.update(b"unreadable")
+                continue
+            repeats = 1 + (_REPEATS if turn == 0 and not self.transform.is_fixed else 0)
+            if random or any(not _same(x, self.tensor(i)) for _ in range(repeats)):
+                raise DataError(
+                    f"The transform of {self.name} gives two different inputs for one picture "
+                    f"(sample {i}{': ' + ', '.join(random) if random else ''}).",
+                    hint="Results could not be repeated. Use the transform of the validation set, "
+                    "without random crops, flips or colours.",
+                )
+            digest.update(repr(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
+        return digest.digest()
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
+
+
+def _reason(error: Exception) -> str:
+    text = error.message if isinstance(error, WorkbenchError) else str(error)
+    return f"{text or type(error).__name__}".rstrip(".") + "."
+
+
+def _column(name: str, values: Any, n: int, *, default: np.ndarray) -> np.ndarray:
+    if values is None:
+        return default
+    column = np.asarray(values, dtype=np.int64)
+    if column.shape != (n,):
+        raise BadValueError(f"`{name}` must hold one number for each of the {n} samples; got {column.shape}.")
+    return column
