@@ -47,14 +47,16 @@ def attribution_figure(
     check.between("opacity", opacity, 0, 1)
     rows = min(check.positive("n", n), len(attribution))
     recorded = layer or next(iter(attribution.relevance), None)
-    columns = 3 if recorded else 2
+    # Pictures, heatmaps, room for the legend and for addresses, bars.
+    cells = [{}, {}, None, {}] if recorded else [{}, {}]
     fig = make_subplots(
         rows=rows,
-        cols=columns,
-        column_widths=[0.3, 0.36, 0.34] if recorded else [0.45, 0.55],
-        horizontal_spacing=0.12 if recorded else 0.08,
+        cols=len(cells),
+        specs=[cells] * rows,
+        column_widths=[0.29, 0.29, 0.17, 0.25] if recorded else [0.5, 0.5],
+        horizontal_spacing=0.02,
         vertical_spacing=min(0.12, 0.3 / rows),
-        subplot_titles=[t for row in range(rows) for t in _titles(attribution, row, recorded, columns)],
+        subplot_titles=[t for row in range(rows) for t in _titles(attribution, row, recorded)],
     )
     heat = np.asarray(attribution.heatmap, dtype=np.float32)[:rows]
     shared = float(np.nanmax(np.abs(heat))) if heat.size else 0.0
@@ -65,15 +67,16 @@ def attribution_figure(
         _heatmap(fig, heat[row], row, limit or 1.0, opacity, rows, on_picture=bool(attribution.pictures))
         if recorded:
             top = attribution.top(recorded, n_components, row=row)
-            fig.add_trace(signed_bars(list(top.components), top.scores), row=row + 1, col=3)
-            fig.update_yaxes(autorange="reversed", automargin=True, row=row + 1, col=3)
+            fig.add_trace(signed_bars(list(top.components), top.scores), row=row + 1, col=4)
+            fig.update_yaxes(autorange="reversed", automargin=True, row=row + 1, col=4)
     given = f", given {', '.join(attribution.given[:3])}" if attribution.given else ""
     what, rule = attribution.target_text or "the target", attribution.rule or "no rule"
     title = style.text(f"Relevance for {what} by {rule}{given}")
     rest = f"First {rows} of {len(attribution)} pictures. " if rows < len(attribution) else ""
     fig.update_layout(
         style.figure(title, rest + " ".join(_words(attribution, heat[row], row) for row in range(rows))).layout,
-        height=80 + 280 * rows,
+        height=110 + 280 * rows,
+        margin={"t": 90, "l": 20, "r": 90, "b": 40},
         width=980 if recorded else 680,
         showlegend=False,
     )
@@ -92,11 +95,11 @@ def _gap(attribution: Attribution, row: int) -> str:
     return "conditional, no gap" if math.isnan(gap) else f"gap {gap:.1%}"
 
 
-def _titles(attribution: Attribution, row: int, recorded: str | None, columns: int) -> list[str]:
+def _titles(attribution: Attribution, row: int, recorded: str | None) -> list[str]:
     # Subplot titles are read as markup too, and a class name may be anything.
     first = style.text(f"sample {attribution.samples[row]}: {_label(attribution, row)}")
     second = f"score {float(attribution.score[row]):.3g}, {_gap(attribution, row)}"
-    return [first, second, style.text(recorded)][:columns]
+    return [first, second, style.text(recorded)] if recorded else [first, second]
 
 
 def _picture(fig: go.Figure, attribution: Attribution, row: int, *, grey: bool, column: int) -> None:
@@ -131,7 +134,6 @@ def _heatmap(
             zmax=limit,
             colorscale=style.transparent_diverging(opacity) if on_picture else style.DIVERGING,
             colorbar={
-                "title": {"text": "relevance", "side": "right"},
                 "len": (domain[1] - domain[0]),
                 "y": (domain[0] + domain[1]) / 2,
                 "x": right + 0.005,

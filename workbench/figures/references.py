@@ -112,7 +112,7 @@ def _sheet(
     fig = style.figure(
         _title(references),
         _alt(references, chosen, n),
-        width=180 + n * (size + 6),
+        width=max(620, 180 + n * (size + 6)),
         height=90 + len(chosen) * (size + 22),
         xaxis={"visible": False, "range": [-0.5, n - 0.5]},
         yaxis={

@@ -1,0 +1,202 @@
+"""What every figure keeps to: a description in words, escaped data, the right numbers in the right place."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import torch
+
+from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
+from workbench.core.registry import FIGURES as REGISTERED
+from workbench.core.results import ActivationTable, Atlas, Attribution, Ranking, ReferenceSet
+
+MARKUP = "<b>bold</b> & <script>x</script>"
+
+
+def references(n_components=5, n_refs=4) -> ReferenceSet:
+    ids = torch.arange(n_components * n_refs).reshape(n_components, n_refs)
+    values = torch.linspace(9, 1, n_components * n_refs).reshape(n_components, n_refs)
+    n_valid = torch.full((n_components,), n_refs)
+    ids[3, 2:], values[3, 2:], n_valid[3] = -1, -torch.inf, 2  # fewer references than slots
+    ids[4], values[4], n_valid[4] = -1, -torch.inf, 0  # never active
+    return ReferenceSet("layer<1>", "unit", "activation", ids, values, n_valid, n_samples=20, n_origins=7)
+
+
+def table() -> ActivationTable:
+    values = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
+    values[:, 2] += 3
+    values[5] = torch.nan
+    valid = torch.tensor([True] * 5 + [False])
+    return ActivationTable("features.3", "unit", "activation", "max", values, valid, coverage=5 / 6)
+
+
+def attribution(n=2, *, pictures=True, recorded=True, gap=0.03) -> Attribution:
+    generator = torch.Generator().manual_seed(1)
+    heatmap = torch.randn(n, 12, 18, generator=generator)
+    heatmap[0, 1, 16] = 50.0
+    return Attribution(
+        samples=tuple(range(14, 14 + n)),
+        heatmap=heatmap,
+        target=torch.full((n,), 3),
+        score=torch.full((n,), 8.25),
+        gap=torch.full((n,), gap),
+        output=torch.randn(n, 7, generator=generator),
+        relevance={"features.3": torch.tensor([[0.5, -2.0, 0.0, 1.0]] * n)} if recorded else {},
+        rule="EpsilonPlusFlat",
+        target_text="top",
+        pictures=[np.full((12, 18, 3), 90, np.uint8)] * n if pictures else (),
+        labels=(MARKUP,) * n,
+    )
+
+
+def atlas(n=12) -> Atlas:
+    grid = np.stack(np.meshgrid(np.linspace(0, 1, 4), np.linspace(0, 1, 3)), -1).reshape(-1, 2)[:n]
+    columns = {
+        "activation": np.linspace(0, 5, n),
+        "relevance": np.linspace(-1, 3, n),
+        "cluster": np.arange(n) % 10,
+        MARKUP: np.array([MARKUP] * n),
+    }
+    return Atlas("bn2", "unit", grid, columns, references(n), cluster_names=("ears", MARKUP), layout="PCA, seed 0")
+
+
+FIGURES = {
+    "table": lambda: table().plot(),
+    "references": lambda: references().plot(),
+    "sheet": lambda: references().plot(pictures=lambda i: np.full((20, 30, 3), i * 9, np.uint8)),
+    "attribution": lambda: attribution().plot(),
+    "attribution alone": lambda: attribution(1, pictures=False, recorded=False).plot(),
+    "atlas": lambda: atlas().plot(),
+    "atlas by words": lambda: atlas().plot(color=MARKUP),
+    "atlas by cluster": lambda: atlas().plot(color="cluster", size="activation"),
+    "ranking": lambda: Ranking(("a/unit/1", "a/unit/0"), np.array([2.0, -1.0]), quantity=MARKUP).plot(),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_plain_described_and_escaped(name):
+    fig = FIGURES[name]()
+    assert type(fig) is go.Figure
+    assert len(fig.layout.meta["alt"]) > 20
+    assert fig.layout.title.text
+    fig.layout.meta = None  # words for readers, never read as markup
+    assert "<script" not in json.dumps(json.loads(fig.to_json()), ensure_ascii=False)
+
+
+def test_signed_maps_are_blue_and_orange_around_a_neutral_zero():
+    fig = attribution().plot()
+    first, second = (t for t in fig.data if isinstance(t, go.Heatmap))
+    assert (first.zmin, first.zmid, first.zmax) == (-50.0, 0, 50.0)
+    assert second.zmax == pytest.approx(float(attribution().heatmap[1].abs().max()))
+    middle = dict(first.colorscale)[0.5]
+    assert middle.endswith(",0.000)")  # nothing is laid over the picture where there is no relevance
+    assert list(first.colorbar.ticktext) == ["-50", "0", "50"]
+    shared = attribution().plot(scale="shared")
+    assert {t.zmax for t in shared.data if isinstance(t, go.Heatmap)} == {50.0}
+
+
+def test_attribution_says_score_gap_and_place():
+    fig = attribution().plot()
+    titles = [a.text for a in fig.layout.annotations]
+    assert "score 8.25, gap 3.0%" in titles
+    assert any("&lt;b&gt;bold" in t for t in titles)
+    assert "Strongest in the upper right" in fig.layout.meta["alt"]
+    assert "conditional" in attribution(gap=float("nan")).plot().layout.meta["alt"]
+
+
+def test_attribution_lists_components_by_size_and_hatches_the_negative():
+    bars = next(t for t in attribution().plot().data if isinstance(t, go.Bar))
+    assert list(bars.x) == [-2.0, 1.0, 0.5, 0.0]
+    assert bars.customdata[0] == "features.3/unit/1"
+    assert list(bars.marker.pattern.shape) == ["/", "", "", ""]
+
+
+def test_only_so_many_pictures_and_the_rest_is_named():
+    fig = attribution(6).plot(n=2)
+    assert sum(isinstance(t, go.Heatmap) for t in fig.data) == 2
+    assert fig.layout.meta["alt"].startswith("First 2 of 6")
+
+
+def test_a_map_of_zeros_draws():
+    empty = attribution(1)
+    empty.heatmap.zero_()
+    heat = next(t for t in empty.plot().data if isinstance(t, go.Heatmap))
+    assert heat.zmax == 1.0
+
+
+def test_references_skip_empty_slots():
+    fig = references().plot(components=[0, "layer<1>/unit/3", 4])
+    assert [len(t.x) for t in fig.data] == [4, 2, 0]
+    assert list(fig.data[1].customdata) == [12, 13]
+    assert "no reference" in fig.layout.meta["alt"]
+    assert "20 views of 7 originals (at most 1 each)" in fig.layout.title.text
+
+
+def test_sheet_asks_for_the_pictures_it_shows_only():
+    asked = []
+
+    def picture(sample):
+        asked.append(sample)
+        return np.zeros((10, 40, 3), np.uint8)
+
+    fig = references().plot(components=[0, 3], n=3, pictures=picture, size=24)
+    assert asked == [0, 1, 2, 12, 13]
+    assert len(fig.layout.images) == 5
+    assert fig.layout.images[0].source.startswith("data:image/jpeg;base64,")
+
+
+def test_table_leaves_out_what_was_not_read():
+    fig = table().plot(n=2)
+    assert fig.data[0].name == "features.3/unit/2"  # the one raised by 3
+    assert [len(t.y) for t in fig.data] == [5, 5]
+    assert "83% of the data" in fig.layout.title.text
+
+
+def test_atlas_points_carry_addresses():
+    fig = atlas().plot()
+    assert list(fig.data[0].customdata)[:2] == ["bn2/unit/0", "bn2/unit/1"]
+    assert fig.data[0].marker.cmid == 0 and fig.data[0].marker.cmax == 3.0  # both signs: zero is neutral
+    assert atlas().plot(color="activation").data[0].marker.cmid is None
+    assert "bn2/unit/11" in fig.layout.meta["alt"]
+
+
+def test_atlas_shows_eight_groups_and_other():
+    fig = atlas().plot(color="cluster")
+    assert len(fig.data) == 9 and fig.data[-1].name == "other"
+    assert fig.data[0].name == "ears"
+    assert len({t.marker.symbol for t in fig.data}) == 9
+
+
+def test_atlas_outlines_what_is_named():
+    record = atlas()
+    object.__setattr__(record.references, "layer", "bn2")
+    fig = record.plot(highlight=["bn2/unit/3"])
+    assert list(fig.data[-1].customdata) == ["bn2/unit/3"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "words"),
+    [
+        (lambda: atlas().plot(color="relevanc"), UnknownNameError, "relevance"),
+        (lambda: attribution().plot(scale="own"), BadValueError, "each"),
+        (lambda: table().plot(components=["bn2/unit/1"]), UnknownComponentError, "features.3"),
+        (lambda: table().plot(components=[9]), UnknownComponentError, "5"),
+        (lambda: references().plot(components=[9]), UnknownComponentError, "5"),
+        (lambda: Ranking((), np.array([])).plot(n=0), BadValueError, "at least 1"),
+    ],
+)
+def test_wrong_wishes_are_explained(draw, error, words):
+    with pytest.raises(error, match=words):
+        draw()
+
+
+def test_an_empty_ranking_draws():
+    assert len(Ranking((), np.array([])).plot().data[0].x) == 0
+
+
+def test_every_registered_figure_is_tried_here():
+    records = {type(r).__name__ for r in (table(), references(), attribution(), atlas(), Ranking((), np.array([])))}
+    assert records == set(REGISTERED)
