@@ -70,7 +70,7 @@ def atlas_figure(
             )
         )
     if highlight:
-        where = [atlas.references.index(a) for a in highlight]
+        where = np.array([atlas.references.index(a) for a in highlight])
         fig.add_trace(
             kind(
                 x=position[where, 0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from plotly import graph_objects as go
@@ -48,7 +49,7 @@ def attribution_figure(
     rows = min(check.positive("n", n), len(attribution))
     recorded = layer or next(iter(attribution.relevance), None)
     # Pictures, heatmaps, room for the legend and for addresses, bars.
-    cells = [{}, {}, None, {}] if recorded else [{}, {}]
+    cells: list[dict[str, Any] | None] = [{}, {}, None, {}] if recorded else [{}, {}]
     fig = make_subplots(
         rows=rows,
         cols=len(cells),
