@@ -29,6 +29,10 @@ def private_copy(module: nn.Module) -> nn.Module:
             f"{type(module).__name__} cannot be copied: {error}",
             hint="The workbench works on a copy, so that your model is never changed. Pass a function that builds the model.",
         ) from error
+    for child in twin.modules():
+        # Recorded outputs must keep their values, so nothing on the copy may overwrite them afterwards.
+        if getattr(child, "inplace", False) is True:
+            child.inplace = False
     return twin.eval().requires_grad_(False)
 
 

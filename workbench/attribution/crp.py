@@ -1,0 +1,234 @@
+"""Explanations, plain and conditional on concepts (CRP), read off one forward pass.
+
+Conditional relevance is computed in stages (Achtibat et al. 2023, section on conditional relevance): from the target to the
+first conditioned layer, there all other components are set to zero, on to the next, and last to the input. Relevance that
+flows beside a conditioned layer is left out. Within one layer a set of components means "or", across layers "and".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from workbench.attribution.base import Start, Target, gap
+from workbench.attribution.lrp import Graph, ruled_forward
+from workbench.attribution.rules import Composite, composite
+from workbench.core.errors import BadValueError
+from workbench.core.ids import ComponentId
+
+if TYPE_CHECKING:
+    from workbench.models.handle import ModelHandle
+
+__all__ = ["Explanation", "concept_maps", "explain", "heat", "rule_of"]
+
+GRADIENTS = ("gradient", "input_x_gradient", "integrated_gradients")
+
+
+class Explanation:
+    """What `explain` gives: tensors on the model's device.
+
+    Attributes
+    ----------
+    relevance : (sample, channel, ...) tensor
+        Relevance of the input.
+    layers : dict of layer to tensor
+        Relevance of recorded layers, unpooled, shaped as their outputs; of conditioned layers before the mask.
+    activations : dict of layer to tensor
+    output : (sample, class_) tensor
+    start : Start
+    gap : (sample,) tensor
+    """
+
+    def __init__(self, relevance: Tensor, layers: dict[str, Tensor], graph: Graph, start: Start, *, is_conditional: bool):
+        self.relevance, self.layers, self.start = relevance, layers, start
+        self.output = graph.output.detach()
+        self.activations = {name: t.detach() for name, t in graph.tensors.items()}
+        total = relevance.flatten(1).sum(1)
+        self.gap = torch.full_like(total, float("nan")) if is_conditional else gap(start.score, total)
+
+
+def rule_of(name: Any) -> Any:
+    """A composite by its name; gradient methods, composites and zennit composites as they are."""
+    return name if not isinstance(name, str) or name in GRADIENTS else composite(name)
+
+
+def explain(
+    handle: ModelHandle,
+    x: Tensor,
+    target: Target | str = "top",
+    *,
+    rule: Any = "EpsilonPlusFlat",
+    record: Iterable[str] = (),
+    given: Iterable[str | ComponentId] = (),
+    labels: Any = None,
+    steps: int = 32,
+) -> Explanation:
+    """Explain a batch.
+
+    Parameters
+    ----------
+    handle : ModelHandle
+    x : (sample, channel, ...) tensor
+    target : Target
+    rule : str, Composite or zennit composite
+        A composite, ``gradient``, ``input_x_gradient`` or ``integrated_gradients``.
+    record : layer names
+        Layers whose relevance is wanted too.
+    given : addresses
+        The condition: components of one or more layers on one path. Their order does not matter.
+    labels : (sample,) int, optional
+        For `Target.label`.
+    steps : int
+        Points on the path of integrated gradients (from a black picture, midpoint rule).
+
+    Raises
+    ------
+    RuleError
+        If a layer does not lie on the path of the relevance.
+    """
+    target, rule = Target.parse(target), rule_of(rule)
+    conditions = _by_layer(handle, given)
+    record = [name for name in dict.fromkeys(record) if handle.layers.usable(name)]
+    x = handle.put(x)
+    if isinstance(rule, str):
+        from workbench.attribution.gradient import explain_by_gradient
+
+        return explain_by_gradient(handle, x, target, rule, record=record, conditions=conditions, labels=labels, steps=steps)
+    layers = [*record, *conditions, *_start_layer(target)]
+    with ruled_forward(handle, x, rule=rule, layers=layers) as graph:
+        source, start = begin(handle, graph, target, labels=labels)
+        relevance, inner = staged(handle, graph, source, start.seed, conditions, record)
+    return Explanation(relevance, inner, graph, start, is_conditional=bool(conditions))
+
+
+def begin(handle: ModelHandle, graph: Graph, target: Target, *, labels: Any = None, as_gradient: bool = False) -> tuple[Tensor, Start]:
+    """The tensor where relevance begins and what it begins with."""
+    if target.kind != "component":
+        return graph.output, target.start(graph.output, labels=labels, as_gradient=as_gradient)
+    address = handle.layers.component(target.args[0])
+    layer, tensor = handle.layers[address.layer], graph.tensors[address.layer]
+    value = torch.ones_like(tensor) if as_gradient else tensor.detach()
+    seed = value * _mask(handle, tensor, address.layer, (address.index,))
+    score = layer.components_first(tensor.detach())[:, address.index].sum(1)
+    return tensor, Start(seed, score, torch.full((len(tensor),), -1, device=tensor.device))
+
+
+def staged(
+    handle: ModelHandle,
+    graph: Graph,
+    source: Tensor,
+    seed: Tensor,
+    conditions: Mapping[str, Sequence[int]],
+    record: Sequence[str],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Pull relevance from `source` to the input, through the conditioned layers one after the other."""
+    order = handle.layers
+    path = sorted(conditions, key=lambda name: order[name].order, reverse=True)
+    inner: dict[str, Tensor] = {}
+    rest = [name for name in record if name not in conditions]
+    for name in path:
+        between = [r for r in rest if order[r].order > order[name].order and graph.tensors[r] is not source]
+        here, *above = graph.pull(source, seed, [name, *between])
+        inner |= dict(zip(between, (a.detach() for a in above), strict=True))
+        inner[name] = here.detach()
+        rest = [r for r in rest if r not in between]
+        source = graph.tensors[name]
+        seed = here * _mask(handle, source, name, conditions[name])
+    for name in rest:
+        if graph.tensors[name] is source:
+            inner[name] = seed.detach()
+    below = [name for name in rest if name not in inner]
+    relevance, *others = graph.pull(source, seed, [None, *below])
+    inner |= dict(zip(below, (o.detach() for o in others), strict=True))
+    return relevance.detach(), inner
+
+
+def concept_maps(
+    handle: ModelHandle,
+    x: Tensor,
+    components: Sequence[str | ComponentId],
+    target: Target | str = "top",
+    *,
+    rule: Any = "EpsilonPlusFlat",
+    labels: Any = None,
+    at_once: int = 32,
+    progress: Any = None,
+) -> tuple[Tensor, Tensor, Start]:
+    """Conditional heatmaps of many components of one layer, for one sample.
+
+    One forward pass and one backward pass down to the layer serve all components; below it, `at_once` maps share each
+    batched backward pass.
+
+    Parameters
+    ----------
+    x : (1, channel, ...) tensor
+    components : addresses in one layer
+
+    Returns
+    -------
+    maps : (component, y, x) tensor
+    relevance : (component of the layer,) tensor
+        Relevance of all components of the layer, summed over positions.
+    start : Start
+    """
+    addresses = [handle.layers.component(c) for c in components]
+    layers = {a.layer for a in addresses}
+    if len(layers) != 1:
+        raise BadValueError(f"Concept maps belong to one layer; got components of {len(layers)}.", hint="Ask layer by layer.")
+    if len(x) != 1:
+        raise BadValueError(f"Concept maps are made for one sample at a time; got {len(x)}.")
+    (name,) = layers
+    target, chosen = Target.parse(target), rule_of(rule)
+    if isinstance(chosen, str):
+        raise BadValueError("Concept maps need relevance rules, not a gradient method.", hint='Use rule="EpsilonPlusFlat".')
+    layer = handle.layers.usable(name)
+    with ruled_forward(handle, handle.put(x), rule=chosen, layers=[name, *_start_layer(target)]) as graph:
+        source, start = begin(handle, graph, target, labels=labels)
+        here = start.seed if source is graph.tensors[name] else graph.pull(source, start.seed, [name])[0]
+        at = graph.tensors[name]
+        maps = []
+        for first in range(0, len(addresses), at_once):
+            part = addresses[first : first + at_once]
+            seeds = here.new_zeros((len(part), *here.shape)).movedim(layer.axis if layer.axis < 0 else layer.axis + 1, 1)
+            for row, address in enumerate(part):
+                seeds[row, address.index] = here.movedim(layer.axis, 0)[address.index]
+            seeds = seeds.movedim(1, layer.axis if layer.axis < 0 else layer.axis + 1)
+            if isinstance(chosen, Composite):
+                pulled = graph.pull(at, seeds, [None])[0]
+            else:  # zennit's hooks know one backward pass at a time
+                pulled = torch.stack([graph.pull(at, one, [None])[0] for one in seeds])
+            maps.append(heat(pulled[:, 0].detach()))
+            if progress is not None:
+                progress.step(len(part))
+        pooled = layer.components_first(here.detach()).sum(2)[0]
+    return torch.cat(maps), pooled, start
+
+
+def heat(relevance: Tensor) -> Tensor:
+    """(sample, y, x): input relevance summed over its channels."""
+    return relevance.sum(1) if relevance.ndim > 2 else relevance
+
+
+def _by_layer(handle: ModelHandle, given: Iterable[str | ComponentId]) -> dict[str, tuple[int, ...]]:
+    given = [given] if isinstance(given, (str, ComponentId)) else list(given)
+    found: dict[str, list[int]] = {}
+    for one in given:
+        address = handle.layers.component(one)
+        found.setdefault(address.layer, []).append(address.index)
+    return {name: tuple(sorted(set(indices))) for name, indices in found.items()}
+
+
+def _mask(handle: ModelHandle, tensor: Tensor, name: str, components: Sequence[int]) -> Tensor:
+    axis = handle.layers[name].axis
+    mask = tensor.new_zeros(tensor.shape[axis])
+    mask[list(components)] = 1
+    shape = [1] * tensor.ndim
+    shape[axis] = -1
+    return mask.reshape(shape)
+
+
+def _start_layer(target: Target) -> list[str]:
+    return [ComponentId.parse(target.args[0]).layer] if target.kind == "component" else []

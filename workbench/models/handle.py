@@ -1,0 +1,224 @@
+"""A model on a device, with its layers, fingerprint and edits. The user's own module is read once and never changed."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.core.errors import BadValueError, ModelError, NotFiniteError, OutOfBudgetError
+from workbench.core.ids import Fingerprint
+from workbench.core.results import Edit
+from workbench.models.canonize import canonical_copy, private_copy
+from workbench.models.edits import activation_edits, apply_weight_edits, check_edits
+from workbench.models.hooks import record
+from workbench.models.layers import LayerTable, probe
+
+if TYPE_CHECKING:
+    from workbench.models.card import Card
+
+__all__ = ["ModelHandle", "choose_device", "is_out_of_memory"]
+
+logger = logging.getLogger(__name__)
+
+_OUTPUT_KEYS = ("logits", "out", "output", "pred", "scores")
+
+
+class ModelHandle:
+    """A model ready to be explained.
+
+    All work is done on a private copy in eval mode, with batch norm folded and nothing in place.
+
+    Parameters
+    ----------
+    module : nn.Module
+    card : Card
+        Name, input size, transform, classes.
+    device : torch.device or str
+    edits : sequence of Edit
+        Changes of this variant.
+
+    Attributes
+    ----------
+    module : nn.Module
+        The folded copy.
+    layers : LayerTable
+    calls : dict
+        Calls of each module in one forward pass.
+    fingerprint : Fingerprint
+        Covers architecture, weights (before folding) and edits.
+    folded : list of (layer, batch norm)
+    n_classes : int
+    """
+
+    def __init__(self, module: nn.Module, card: Card, *, device: Any = "cpu", edits: Sequence[Edit] = ()):
+        self.base, self.card, self.edits = module, card, tuple(edits)
+        self.device = torch.device(device)
+        self.kept: dict[str, Any] = {}
+        self.fingerprint = _fingerprint(module, card.name, self.edits)
+        self.dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+        source = module
+        if any(e.is_weight_edit for e in self.edits):
+            check_edits([e for e in self.edits if e.is_weight_edit], LayerTable(card.name, []), module)
+            source = private_copy(module)
+            apply_weight_edits(source, self.edits)
+        example = self.example(device=_device_of(module))
+        probe(private_copy(source), example, name=card.name)  # fails with a clear message before anything is folded
+        self.module, self.folded = canonical_copy(source, example)
+        self.to(self.device)
+        self.layers, self.calls, output = probe(self.module, self.example(), name=card.name)
+        logits = self.logits(output)
+        self.n_classes = logits.shape[1]
+        self.is_dense = logits.ndim > 2
+        check_edits(self.edits, self.layers, source)
+        self._changes = activation_edits(self.edits, self.layers)
+
+    def to(self, device: Any) -> ModelHandle:
+        """Move the copy to a device."""
+        self.device = torch.device(device)
+        self.module.to(self.device)
+        self.kept.clear()
+        return self
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of parameters and buffers."""
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the outputs, as far as they are known."""
+        return tuple(self.card.classes) if len(self.card.classes) == self.n_classes else ()
+
+    def class_name(self, index: int) -> str:
+        """Name of one output."""
+        return self.classes[index] if 0 <= index < len(self.classes) else f"output {index}"
+
+    def example(self, n: int = 2, *, device: Any = None) -> Tensor:
+        """Noise of the model's input size, the same at each call."""
+        noise = torch.randn((n, *self.card.input_shape), generator=torch.Generator().manual_seed(0))
+        return noise.to(self.device if device is None else device, self.dtype)
+
+    def logits(self, output: Any) -> Tensor:
+        """The tensor to explain in what the model returns.
+
+        Raises
+        ------
+        ModelError
+            If there is no such tensor or more than one that could be meant.
+        """
+        if isinstance(output, (tuple, list)):
+            tensors = [t for t in output if isinstance(t, Tensor) and t.ndim >= 2]
+            if len(tensors) != 1:
+                raise ModelError(
+                    f"{self.card.name} returns a {type(output).__name__} with {len(tensors)} tensors of two or more axes.",
+                    hint="Wrap the model in a module that returns the one to explain.",
+                )
+            output = tensors[0]
+        elif not isinstance(output, Tensor) and hasattr(output, "keys"):
+            found = [k for k in _OUTPUT_KEYS if k in output] or [k for k in output if isinstance(output[k], Tensor)][:2]
+            if len(found) == 0 or (len(found) > 1 and found[0] not in _OUTPUT_KEYS):
+                raise ModelError(
+                    f"{self.card.name} returns a mapping with the keys {', '.join(map(str, output))}; none is called "
+                    f"{', '.join(_OUTPUT_KEYS[:3])}.",
+                    hint="Wrap the model in a module that returns the tensor to explain.",
+                )
+            output = output[found[0]]
+        if not isinstance(output, Tensor):
+            raise ModelError(f"{self.card.name} returns a {type(output).__name__}, which cannot be explained.")
+        if output.ndim == 1:  # a single output without its own axis
+            output = output.unsqueeze(1)
+        if output.ndim < 2:
+            raise ModelError(f"{self.card.name} returns a single number for a whole batch.")
+        return output
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Output for a batch, (sample, class_), without gradients and with this variant's edits."""
+        with torch.no_grad(), self.edited():
+            return self.logits(self.module(self.put(x)))
+
+    def put(self, x: Tensor) -> Tensor:
+        """The batch on the model's device, in its precision."""
+        return x.to(self.device, self.dtype, non_blocking=True)
+
+    @contextmanager
+    def edited(self) -> Iterator[None]:
+        """Activation edits, for as long as the context lasts."""
+        with ExitStack() as stack:
+            if self._changes:
+                stack.enter_context(record(self.module, self._changes, lambda layer, t: self._changes[layer](t)))
+            yield
+
+    def variant(self, edits: Sequence[Edit], *, name: str = "") -> ModelHandle:
+        """A new handle with further edits; this one stays as it is."""
+        from dataclasses import replace
+
+        card = replace(self.card, name=name or f"{self.card.name}-variant")
+        return ModelHandle(self.base, card, device=self.device, edits=(*self.edits, *edits))
+
+    def __repr__(self) -> str:
+        edits = f", {len(self.edits)} edits" if self.edits else ""
+        return f"<model {self.fingerprint} on {self.device}, {len(self.layers)} layers, {self.n_classes} outputs{edits}>"
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """The device for ``auto`` (GPU where there is one), or the one named.
+
+    Raises
+    ------
+    BadValueError
+        If the device is not there.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise BadValueError(f'No device "{device}": {error}', hint='Use "auto", "cpu" or "cuda".') from error
+    return chosen
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not isinstance(error, OutOfBudgetError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerprint:
+    """Digest of the architecture's text, all weights and the edits.
+
+    Raises
+    ------
+    NotFiniteError
+        If a weight is NaN or infinite.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr(module).encode())
+    for key, value in sorted(module.state_dict().items()):
+        if not isinstance(value, Tensor):
+            digest.update(f"{key}{value!r}".encode())
+            continue
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise NotFiniteError(
+                f'The weights "{key}" of {name} contain NaN or infinity.', hint="Load another checkpoint; this one is broken."
+            )
+        digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    if edits:
+        digest.update(repr([e.describe() for e in edits]).encode())
+    return Fingerprint(digest.hexdigest(), name)
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
