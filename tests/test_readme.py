@@ -38,7 +38,7 @@ def test_the_python_runs(tmp_path, monkeypatch):
     for block in blocks("python"):
         for real, toy in SWAPS.items():
             block = block.replace(real, toy)
-        exec(compile(block, "README.md", "exec"), space)  # noqa: S102
+        exec(compile(block, "README.md", "exec"), space)
     assert space["explanation"].gap.isfinite().all()
     assert space["s"].selection.component == "features.6/unit/17"
 
@@ -52,8 +52,9 @@ def test_the_commands_exist(capsys):
             with pytest.raises(SystemExit) as ended:
                 main([words[1], "--help"])
             assert ended.value.code == 0
+            explained = capsys.readouterr().out
             for flag in (w for w in words if w.startswith("--")):
-                assert flag in capsys.readouterr().out, line
+                assert flag in explained, line
         elif words[0] == "make":
             assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
