@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.store.base import Entry, ShardSet, Store
+    from workbench.store.base import Entry, Store
     from workbench.store.disk import DiskStore
     from workbench.store.memory import MemoryStore
     from workbench.store.recipe import Recipe
+    from workbench.store.shardset import ShardSet
     from workbench.store.tiered import TieredStore
 
 __all__ = ["DiskStore", "Entry", "MemoryStore", "Recipe", "ShardSet", "Store", "TieredStore"]
@@ -18,7 +19,7 @@ _HOME = {
     "Entry": "base",
     "MemoryStore": "memory",
     "Recipe": "recipe",
-    "ShardSet": "base",
+    "ShardSet": "shardset",
     "Store": "base",
     "TieredStore": "tiered",
 }

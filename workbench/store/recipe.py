@@ -198,7 +198,9 @@ def _plain(value: Any, path: str, allow_nan: bool, depth: int) -> Any:
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value) and not allow_nan:
-            raise BadValueError(f"`{path}` is {value!r}, which JSON cannot hold.", hint="Write it as text, or leave it out.")
+            raise BadValueError(
+                f"`{path}` is {value!r}, which JSON cannot hold.", hint="Write it as text, or leave it out."
+            )
         return float(value) + 0.0  # -0.0 and 0.0 are one number
     if isinstance(value, Fingerprint):
         return f"{value.name}@{value.digest}" if value.name else value.digest
@@ -213,7 +215,7 @@ def _plain(value: Any, path: str, allow_nan: bool, depth: int) -> Any:
         return [_plain(v, f"{path}[{i}]", allow_nan, depth + 1) for i, v in enumerate(value)]
     raise BadValueError(
         f"`{path}` is a {type(value).__name__}, which JSON cannot hold.",
-        hint="Allowed are None, bool, int, float, str, fingerprints, addresses, and lists, tuples and mappings of them. "
+        hint="None, bool, int, float, str, fingerprints, addresses may stand there, and lists and mappings of them. "
         "Give `.tolist()` of a small array, the sorted list of a set, or the fingerprint of something large.",
     )
 
@@ -230,5 +232,7 @@ def _known_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     names = [f.name for f in fields(Recipe)]
     for name in given:
         if name not in names:
-            raise BadValueError(f'A recipe has no field "{name}".', hint=f"{nearest(name, names)} Put it into `params`.")
+            raise BadValueError(
+                f'A recipe has no field "{name}".', hint=f"{nearest(name, names)} Put it into `params`."
+            )
     return dict(given)
