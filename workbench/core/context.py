@@ -1,0 +1,36 @@
+"""Context: the little that a method may ask of the world. A session is one; `testing.FakeContext` is another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from workbench.core.progress import Progress
+    from workbench.core.results import ActivationTable, Attribution, ReferenceSet
+
+__all__ = ["Context"]
+
+
+class Context(Protocol):
+    """What a method's `fit` is given."""
+
+    model: Any
+    data: Any
+    store: Any
+    progress: Progress
+
+    def activations(self, layer: str, *, pooling: str = "max") -> ActivationTable:
+        """Pooled activations; swept first if they are not in the store."""
+
+    def relevances(self, layer: str, *, target: Any = None, rule: Any = None) -> ActivationTable:
+        """Pooled relevances; swept first if they are not in the store."""
+
+    def references(self, layer: str, *, by: str = "activation", k: int = 20, per_origin: int = 1) -> ReferenceSet:
+        """Reference samples of each component."""
+
+    def explain(self, sample: Any, target: Any = None, *, given: Sequence[str] = (), record: Sequence[str] = ()) -> Attribution:
+        """Attribution of one or more samples."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the model's outputs."""

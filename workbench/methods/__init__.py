@@ -1,0 +1,20 @@
+"""Methods: fitted once, then they answer questions. Names are loaded on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {"ConceptAtlas": "workbench.methods.concepts.atlas"}
+
+__all__ = ["ConceptAtlas"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,1 @@
+"""Methods that say which concepts a layer holds: the atlas of CRP and its reference crops."""

@@ -1,0 +1,272 @@
+"""Concept atlas: which concepts does a layer hold, how do they lie to one another, and which matter for a class?"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.core import check
+from workbench.core.errors import BadValueError
+from workbench.core.ids import ComponentId
+from workbench.core.results import Atlas, Ranking, ReferenceSet
+from workbench.methods.base import Describes, Embeds, Method, Scores, Source, register_method
+
+if TYPE_CHECKING:
+    from workbench.core.context import Context
+
+__all__ = ["ConceptAtlas"]
+
+
+@register_method(
+    "concept-atlas",
+    source=Source("Achtibat et al. 2023 (Concept Relevance Propagation), concept atlas and reference samples"),
+    needs=("activations", "relevances", "references"),
+)
+class ConceptAtlas(Method, Describes, Embeds, Scores):
+    """Lay out a layer's components so that those which answer to the same samples lie together.
+
+    **What it answers.** Which concepts a layer holds, shown by reference samples, and how much each matters: its
+    relevance for what the model predicted, how often it is active, and for which classes it is used.
+
+    **When not to trust it.** Neighbours on the plane are a projection: look at `neighbours`, which uses the full space. On
+    fewer than about a hundred originals, components that answer to the same one or two pictures look alike. Cluster names
+    are the classes that the cluster is relevant for, not what it shows.
+
+    **Cost.** One sweep with relevance over the data (about 1.5 forward and backward passes) if it is not in the store; the
+    layout takes seconds.
+
+    Parameters
+    ----------
+    layer : str
+    k : int
+        References per component.
+    layout : {"umap", "pca"}
+        UMAP needs umap-learn and compiles for some seconds when first used in a process.
+    n_neighbours : int
+        Neighbours that UMAP tries to keep.
+    n_clusters : int, optional
+        Default: the square root of half the number of components, 2 to 12.
+    relevance : bool
+        Sweep relevances too.
+    seed : int
+        Of layout and clusters.
+
+    Attributes
+    ----------
+    atlas_ : Atlas
+    embedding_ : (component, 2) float32
+        Coordinates, 0 to 1.
+    score_ : (component,) float32
+        Mean absolute relevance (mean activation without relevance).
+    class_relevance_ : (class_, component) float32
+        Mean relevance over the samples that were explained for a class; NaN rows where there was none.
+    """
+
+    result_version = 1
+
+    def __init__(
+        self,
+        layer: str,
+        *,
+        k: int = 20,
+        layout: str = "umap",
+        n_neighbours: int = 15,
+        n_clusters: int | None = None,
+        relevance: bool = True,
+        seed: int = 0,
+    ):
+        self.layer, self.k, self.layout = layer, k, layout
+        self.n_neighbours, self.n_clusters, self.relevance, self.seed = n_neighbours, n_clusters, relevance, seed
+
+    def fit(self, ctx: Context) -> ConceptAtlas:
+        """Learn the layout from the layer's tables."""
+        check.positive("k", self.k)
+        check.one_of("layout", self.layout, ("umap", "pca"))
+        check.positive("n_neighbours", self.n_neighbours)
+        relevances = ctx.relevances(self.layer) if self.relevance else None  # first: one pass serves both tables
+        table = ctx.activations(self.layer)
+        valid = np.asarray(table.is_valid)
+        acts = np.asarray(table.values)[valid]
+        if len(acts) < 3:
+            raise BadValueError(f"An atlas needs at least three readable samples; there are {len(acts)}.")
+        if acts.shape[1] < 3:
+            raise BadValueError(f'"{self.layer}" has {acts.shape[1]} components; an atlas needs at least three.')
+        profiles = _profiles(acts)
+        position = self._position(profiles)
+        columns: dict[str, np.ndarray] = {
+            "activation": acts.mean(0).astype(np.float32),
+            "frequency": (acts > 0).mean(0).astype(np.float32),
+        }
+        self.class_relevance_ = np.zeros((0, acts.shape[1]), np.float32)
+        if relevances is not None:
+            rel = np.asarray(relevances.values)[valid]
+            columns = {"relevance": np.abs(rel).mean(0).astype(np.float32), **columns}
+            self.class_relevance_ = _class_means(rel, np.asarray(relevances.target)[valid], ctx.model.n_classes)
+        columns["cluster"] = self._clusters(position)
+        names = _cluster_names(columns["cluster"], self.class_relevance_, ctx.class_names())
+        references = ctx.references(self.layer, by="activation", k=self.k)
+        self._finish(ctx, position, columns, names, references)
+        return self
+
+    def _position(self, profiles: np.ndarray) -> np.ndarray:
+        n = len(profiles)
+        if self.layout == "pca" or n < 10:
+            centred = profiles - profiles.mean(0)
+            u, s, _ = np.linalg.svd(centred, full_matrices=False)
+            flat = u[:, :2] * s[:2]
+            flat = flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(flat.shape[1])])  # signs of an SVD are arbitrary
+            return _unit_square(flat)
+        import umap
+
+        k = min(self.n_neighbours, n - 1)
+        similarity = profiles @ profiles.T
+        np.fill_diagonal(similarity, np.inf)  # each point is its own nearest neighbour, as umap-learn expects
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, : k + 1]
+        distance = 1 - np.take_along_axis(similarity, order, 1)
+        distance[:, 0] = 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # umap-learn warns of the seed's single thread and of its own deprecations
+            reducer = umap.UMAP(
+                n_neighbors=k + 1,
+                random_state=self.seed,
+                n_jobs=1,
+                init="pca",
+                precomputed_knn=(order.astype(np.int32), np.clip(distance, 0, None).astype(np.float32), None),
+            )
+            return _unit_square(reducer.fit_transform(profiles))
+
+    def _clusters(self, position: np.ndarray) -> np.ndarray:
+        from sklearn.cluster import KMeans
+
+        n = self.n_clusters or int(np.clip(np.sqrt(len(position) / 2), 2, 12))
+        check.positive("n_clusters", n, at_most=len(position))
+        labels = KMeans(n, random_state=self.seed, n_init=4).fit_predict(position.astype(np.float64))
+        by_size = np.argsort(-np.bincount(labels, minlength=n), kind="stable")
+        return np.argsort(by_size)[labels].astype(np.int32)  # cluster 0 is the largest
+
+    def _finish(
+        self, ctx: Context, position: np.ndarray, columns: Mapping[str, np.ndarray], names: Sequence[str], references: ReferenceSet
+    ) -> None:
+        text = f"UMAP, {self.n_neighbours} neighbours, cosine" if self.layout == "umap" else "PCA of standardised activations"
+        self.atlas_ = Atlas(
+            layer=self.layer,
+            basis="unit",
+            position=position,
+            columns=dict(columns),
+            references=references,
+            cluster_names=tuple(names),
+            layout=f"{text}, seed {self.seed}",
+            recipe=references.recipe,
+        )
+        self.embedding_ = position
+        self.score_ = self.atlas_.columns.get("relevance", self.atlas_.columns["activation"])
+        self._class_names = ctx.class_names()
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Coordinates, columns and class relevances."""
+        a = self.atlas_
+        arrays = {"position": a.position, "class_relevance": self.class_relevance_}
+        arrays |= {f"column|{name}": value for name, value in a.columns.items()}
+        return arrays, {"cluster_names": list(a.cluster_names), "columns": list(a.columns)}
+
+    def restore(self, ctx: Context, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Take up a stored atlas."""
+        self.class_relevance_ = np.asarray(arrays["class_relevance"])
+        columns = {name: np.asarray(arrays[f"column|{name}"]) for name in facts["columns"]}
+        references = ctx.references(self.layer, by="activation", k=self.k)
+        self._finish(ctx, np.asarray(arrays["position"]), columns, facts["cluster_names"], references)
+
+    def overlay(self, target: str | int) -> np.ndarray:
+        """(component,) mean relevance for one class, over the samples that were explained for it.
+
+        Raises
+        ------
+        BadValueError
+            If no sample was explained for it.
+        """
+        index = self._class_index(target)
+        if index >= len(self.class_relevance_) or np.isnan(self.class_relevance_[index]).all():
+            raise BadValueError(
+                f'No sample of the data was explained for "{target}".', hint="Add pictures of that class, or sweep with Target.logit."
+            )
+        return self.class_relevance_[index]
+
+    def describe(self, component: str | int | ComponentId) -> dict[str, Any]:
+        """What is known of one component: columns, references, leading classes and nearest components."""
+        i = self.atlas_.references.index(component)
+        classes = []
+        if len(self.class_relevance_):
+            values = np.nan_to_num(self.class_relevance_[:, i], nan=-np.inf)
+            classes = [
+                (self._class_name(int(c)), float(values[c])) for c in np.argsort(-values, kind="stable")[:5] if np.isfinite(values[c])
+            ]
+        return {
+            "component": str(ComponentId(self.layer, "unit", i)),
+            "cluster": self.atlas_.cluster_names[int(self.atlas_.columns["cluster"][i])],
+            **{name: float(v[i]) for name, v in self.atlas_.columns.items() if name != "cluster"},
+            "references": self.atlas_.references.of(i),
+            "classes": classes,
+        }
+
+    def top(self, n: int = 10, *, by: str = "relevance") -> Ranking:
+        """The components with the largest value in a column."""
+        check.one_of("by", by, tuple(self.atlas_.columns))
+        values = self.atlas_.columns[by]
+        order = np.argsort(-values, kind="stable")[:n]
+        return Ranking(tuple(self.atlas_.ids()[int(i)] for i in order), values[order], quantity=by)
+
+    def plot(self, **options: Any) -> Any:
+        """The atlas as a plotly figure."""
+        return self.atlas_.plot(**options)
+
+    @classmethod
+    def examples(cls) -> Any:
+        """What the contract suite fits, on toy data."""
+        yield cls("features.6", layout="pca", k=5), {"planted": "components of the artifact share a cluster"}
+
+    def _class_index(self, target: str | int) -> int:
+        if isinstance(target, str) and target in self._class_names:
+            return self._class_names.index(target)
+        if isinstance(target, str) and not target.isdecimal():
+            check.known("class", target, self._class_names)
+        return int(target)
+
+    def _class_name(self, index: int) -> str:
+        return self._class_names[index] if index < len(self._class_names) else f"output {index}"
+
+
+def _profiles(acts: np.ndarray) -> np.ndarray:
+    """(component, sample): standardised activations of unit length, so that products are correlations."""
+    centred = (acts - acts.mean(0)).T.astype(np.float32)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12)
+
+
+def _unit_square(flat: np.ndarray) -> np.ndarray:
+    low, high = flat.min(0), flat.max(0)
+    return ((flat - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
+
+
+def _class_means(rel: np.ndarray, target: np.ndarray, n_classes: int) -> np.ndarray:
+    means = np.full((n_classes, rel.shape[1]), np.nan, np.float32)
+    for index in np.unique(target[target >= 0]):
+        means[index] = rel[target == index].mean(0)
+    return means
+
+
+def _cluster_names(cluster: np.ndarray, class_relevance: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Name each cluster after the two classes for which it is most relevant compared with the average cluster."""
+    n = int(cluster.max()) + 1
+    seen = np.flatnonzero(~np.isnan(class_relevance).all(1)) if len(class_relevance) else np.zeros(0, int)
+    if len(seen) == 0 or not classes:
+        return [f"cluster {i + 1}" for i in range(n)]
+    share = np.stack([class_relevance[seen][:, cluster == i].sum(1) for i in range(n)])
+    share = share / np.maximum(np.abs(share).sum(0), 1e-12)
+    names = []
+    for i in range(n):
+        best = seen[np.argsort(-share[i], kind="stable")[:2]]
+        names.append(f"{i + 1}: " + ", ".join(classes[int(b)] if b < len(classes) else f"output {b}" for b in best))
+    return names

@@ -1,0 +1,224 @@
+"""What a sweep will do, before it starts: layers, samples, shards, and what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.attribution.base import Target
+from workbench.attribution.rules import Composite
+from workbench.core import check
+from workbench.core.errors import BadValueError, UnknownSampleError
+from workbench.store.recipe import Recipe
+
+if TYPE_CHECKING:
+    from workbench.data.base import Dataset
+    from workbench.models.handle import ModelHandle
+
+__all__ = ["RESULT_VERSION", "SweepPlan", "chosen_samples", "plan_sweep", "rule_facts", "subset_facts"]
+
+RESULT_VERSION = 1
+"""Raised whenever a sweep's numbers change."""
+
+_SHARD_BYTES = 64_000_000
+_SHARD_SAMPLES = 128
+
+
+@dataclass(frozen=True, eq=False)
+class SweepPlan:
+    """A sweep, fully described and not yet run.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        In the order in which they run.
+    samples : (sample,) int64 array
+        Sample ids, ascending.
+    n_data : int
+        Length of the data set.
+    rule : Composite, zennit composite or None
+        None: activations alone.
+    target : Target
+    batch : int
+        Samples per pass; halved when memory runs out.
+    bounds : tuple of (start, stop)
+        Shards, as positions in `samples`.
+    recipe : Recipe
+        Of the whole pass.
+    row_bytes : int
+        Stored bytes per sample.
+    seconds_per_sample : float
+        Estimated from a forward pass.
+    """
+
+    layers: tuple[str, ...]
+    samples: np.ndarray
+    n_data: int
+    rule: Any
+    target: Target
+    batch: int
+    bounds: tuple[tuple[int, int], ...]
+    recipe: Recipe
+    row_bytes: int
+    memory_bytes: int
+    seconds_per_sample: float
+
+    @property
+    def is_subset(self) -> bool:
+        """Whether the sweep leaves out a part of the data."""
+        return len(self.samples) < self.n_data
+
+    @property
+    def disk_bytes(self) -> int:
+        """Expected bytes on disk."""
+        return self.row_bytes * len(self.samples)
+
+    def __str__(self) -> str:
+        what = f"activations and relevances ({self.rule}, {self.target})" if self.rule is not None else "activations"
+        part = f" of {self.n_data}" if self.is_subset else ""
+        return (
+            f"{what} of {len(self.layers)} layers over {len(self.samples)}{part} samples: about "
+            f"{_duration(self.seconds_per_sample * len(self.samples))}, {self.disk_bytes / 1e6:.0f} MB on disk, "
+            f"{self.memory_bytes / 1e6:.0f} MB of memory at batch {self.batch}"
+        )
+
+
+def plan_sweep(
+    handle: ModelHandle,
+    data: Dataset,
+    layers: Iterable[str],
+    *,
+    rule: Any,
+    target: Target,
+    samples: Any = None,
+    batch: int | None = None,
+) -> SweepPlan:
+    """Plan a sweep.
+
+    Parameters
+    ----------
+    layers : names
+    rule : Composite, zennit composite or None
+    target : Target
+        What relevances explain.
+    samples : None, int, slice, or sequence of int
+        None is all; a number is that many, spread evenly over the data set.
+    batch : int, optional
+        Samples per pass. Default: 16 on a CPU, 64 on a GPU.
+
+    Raises
+    ------
+    UnknownLayerError, UnknownSampleError, BadValueError
+    """
+    wanted = [layers] if isinstance(layers, str) else list(layers)
+    if not wanted:
+        raise BadValueError("A sweep needs at least one layer.", hint="`session.layers()` lists them.")
+    table = handle.layers
+    names = tuple(sorted({table.usable(name).name for name in wanted}, key=lambda name: table[name].order))
+    ids = chosen_samples(samples, len(data))
+    batch = check.positive("batch", batch) if batch is not None else (16 if handle.device.type == "cpu" else 64)
+    n_components = sum(table[name].n_components for name in names)
+    row_bytes = n_components * (4 + 4 + 4 + (4 if rule is not None else 0)) + 4 * handle.n_classes + 32
+    params = {
+        "layers": list(names),
+        "pooling": ["max", "mean", "peak"],
+        "canonizers": ["fold_batch_norm"],
+        **rule_facts(rule, target),
+        **subset_facts(ids, len(data)),
+    }
+    per_sample, activation_bytes = _measure(handle)
+    return SweepPlan(
+        layers=names,
+        samples=ids,
+        n_data=len(data),
+        rule=rule,
+        target=target,
+        batch=batch,
+        bounds=_shards(len(ids), row_bytes),
+        recipe=Recipe(
+            kind="pass",
+            model=handle.fingerprint,
+            data=data.fingerprint,
+            params=params,
+            precision=str(handle.dtype).removeprefix("torch."),
+            result_version=RESULT_VERSION,
+            title=f"sweep of {len(names)} layers of {handle.card.name} over {data.name}",
+        ),
+        row_bytes=row_bytes,
+        memory_bytes=handle.size_bytes * (3 if rule is not None else 1)
+        + activation_bytes * batch * (3 if rule is not None else 1)
+        + min(_SHARD_BYTES, row_bytes * len(ids)),
+        seconds_per_sample=per_sample * (3.5 if rule is not None else 1.1),
+    )
+
+
+def rule_facts(rule: Any, target: Target) -> dict[str, Any]:
+    """What a recipe says of rule and target; empty for activations alone."""
+    if rule is None:
+        return {"relevance": None}
+    described = rule.describe() if isinstance(rule, Composite) else {"zennit": _zennit_text(rule)}
+    return {"relevance": {"rule": described, "target": str(target), "sums": "norm", "pooling": "sum"}}
+
+
+def subset_facts(ids: np.ndarray, n_data: int) -> dict[str, Any]:
+    """What a recipe says of the samples: their number, and for subsets a digest of the ids."""
+    if len(ids) == n_data:
+        return {"samples": "all"}
+    return {"samples": [len(ids), hashlib.blake2b(ids.astype("<i8").tobytes(), digest_size=8).hexdigest()]}
+
+
+def chosen_samples(samples: Any, n: int) -> np.ndarray:
+    """Sample ids from None, a number, a slice or ids; ascending and without repetition."""
+    if samples is None:
+        return np.arange(n, dtype=np.int64)
+    if isinstance(samples, slice):
+        ids = np.arange(n, dtype=np.int64)[samples]
+    elif isinstance(samples, (int, np.integer)) and not isinstance(samples, bool):
+        wanted = min(check.positive("samples", int(samples)), n)
+        ids = np.unique(np.linspace(0, n - 1, wanted).round().astype(np.int64))
+    else:
+        ids = np.unique(np.asarray(samples if isinstance(samples, Sequence) else list(samples), dtype=np.int64))
+    if len(ids) == 0:
+        raise BadValueError("A sweep needs at least one sample.")
+    if ids[0] < 0 or ids[-1] >= n:
+        bad = int(ids[0] if ids[0] < 0 else ids[-1])
+        raise UnknownSampleError(f"No sample {bad}: the data set has {n}, from 0.")
+    return ids
+
+
+def _shards(n: int, row_bytes: int) -> tuple[tuple[int, int], ...]:
+    """Shards that hold bounded memory: more for larger data, never larger than a fixed number of bytes."""
+    most = max(1, _SHARD_BYTES // row_bytes)
+    size = min(most, max(_SHARD_SAMPLES, min(1024, -(-n // 256))))
+    size = max(16, size // 16 * 16) if size >= 16 else size
+    return tuple((a, min(a + size, n)) for a in range(0, n, size))
+
+
+def _measure(handle: ModelHandle) -> tuple[float, int]:
+    """Seconds and bytes of activations per sample of a forward pass, measured once per handle."""
+    if "measured" not in handle.kept:
+        x = handle.example(4)
+        handle(x)
+        started = time.perf_counter()
+        handle(x)
+        seconds = (time.perf_counter() - started) / len(x)
+        size = sum(int(np.prod(one.shape)) for one in handle.layers.values() if one.is_leaf)
+        handle.kept["measured"] = (seconds, size * x.element_size())
+    return handle.kept["measured"]
+
+
+def _zennit_text(rule: Any) -> str:
+    """A zennit composite keeps its numbers in closures, so it is told apart by its rules' names and by nothing else."""
+    layers = [(getattr(t, "__name__", str(t)), type(h).__name__) for types, h in getattr(rule, "layer_map", []) for t in types]
+    return f"{type(rule).__name__}:{layers}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

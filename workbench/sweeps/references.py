@@ -1,0 +1,158 @@
+"""Exact top-k references, streamed over shards: ties, invalid rows and views of one original are all accounted for.
+
+A value and its sample id are packed into one 64-bit key whose order is "larger value first, then smaller id". Keys are
+unique, so the k largest are one well-defined set, and sets of shards merge in any order to the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.core.errors import NotFiniteError
+
+__all__ = ["class_statistics", "pack", "top_references", "unpack"]
+
+_EMPTY = torch.iinfo(torch.int64).min
+_LOW = 0xFFFFFFFF
+
+
+def pack(values: Tensor, ids: Tensor, is_valid: Tensor) -> Tensor:
+    """Keys of a block.
+
+    Parameters
+    ----------
+    values : (sample, component) float32
+    ids : (sample,) int64, below 2^32 - 1
+    is_valid : (sample,) bool
+
+    Returns
+    -------
+    (sample, component) int64
+        The smallest number there is in rows that are not valid.
+
+    Raises
+    ------
+    NotFiniteError
+        If a valid row holds NaN or infinity.
+    """
+    used = values[is_valid]
+    if not bool(torch.isfinite(used).all()):
+        raise NotFiniteError("NaN or infinity among the pooled values of valid samples.", hint="Sweep the layer again.")
+    bits = (used + 0.0).contiguous().view(torch.int32)  # adding zero turns -0.0 into 0.0, which ties with it
+    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(torch.int64)
+    keys = torch.full(values.shape, _EMPTY, dtype=torch.int64)
+    keys[is_valid] = (ordered << 32) | (_LOW - ids[is_valid].to(torch.int64)).unsqueeze(1)
+    return keys
+
+
+def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and ids of keys; -inf and -1 where a key is empty."""
+    ids = _LOW - (keys & _LOW)
+    ordered = (keys >> 32).to(torch.int32)
+    values = (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(torch.float32)
+    empty = keys == _EMPTY
+    return torch.where(empty, float("-inf"), values), torch.where(empty, -1, ids)
+
+
+def top_references(
+    blocks: Iterable[tuple[Tensor, Tensor, Tensor]], origins: np.ndarray, k: int, *, per_origin: int = 1
+) -> tuple[Tensor, Tensor]:
+    """The `k` strongest samples of each component.
+
+    Parameters
+    ----------
+    blocks : iterable of (values, ids, is_valid)
+        (sample, component) float32, (sample,) int64, (sample,) bool; as many blocks as one likes, in any order.
+    origins : (data,) int64
+        Original picture of each sample id.
+    k : int
+    per_origin : int
+        Most views per original picture; 0 for no limit.
+
+    Returns
+    -------
+    ids : (component, k) int64
+        Strongest first, ties by smaller id; -1 in empty slots.
+    values : (component, k) float32
+        -inf in empty slots.
+    """
+    origin_of = torch.from_numpy(np.ascontiguousarray(origins, dtype=np.int64))
+    best: Tensor | None = None
+    for values, ids, is_valid in blocks:
+        keys = pack(values, ids, is_valid)
+        if per_origin:
+            keys = torch.cat(list(_best_per_origin(keys, origin_of[ids], per_origin)))
+        keys = _largest(keys, k if not per_origin else k)
+        if best is not None:
+            keys = torch.cat([best, keys])
+            if per_origin:
+                keys = _without_surplus(keys, origin_of, per_origin)
+            keys = _largest(keys, k)
+        best = keys
+    if best is None:
+        raise NotFiniteError("There is no sample to choose references from.")
+    if len(best) < k:
+        best = torch.cat([best, torch.full((k - len(best), best.shape[1]), _EMPTY, dtype=torch.int64)])
+    values, ids = unpack(best.T.contiguous())
+    return ids, values
+
+
+def _largest(keys: Tensor, k: int) -> Tensor:
+    return keys.topk(min(k, len(keys)), dim=0).values
+
+
+def _best_per_origin(keys: Tensor, origins: Tensor, per_origin: int) -> Iterator[Tensor]:
+    """The strongest, second strongest … view of each original, `per_origin` times (origin, component)."""
+    unique, where = origins.unique(return_inverse=True)
+    index = where.unsqueeze(1).expand_as(keys)
+    for turn in range(per_origin):
+        best = torch.full((len(unique), keys.shape[1]), _EMPTY, dtype=torch.int64)
+        best.scatter_reduce_(0, index, keys, "amax")
+        yield best
+        if turn + 1 < per_origin:
+            keys = torch.where(keys == best.gather(0, index), _EMPTY, keys)
+
+
+def _without_surplus(keys: Tensor, origin_of: Tensor, per_origin: int) -> Tensor:
+    """Empty the slots of views beyond `per_origin` stronger ones of the same original."""
+    keys = keys.sort(dim=0, descending=True).values
+    _, ids = unpack(keys)
+    origins = torch.where(ids >= 0, origin_of[ids.clamp(min=0)], -1)
+    for row in range(1, len(keys)):
+        stronger = (origins[:row] == origins[row]).sum(0)
+        keys[row] = torch.where((stronger >= per_origin) & (origins[row] >= 0), _EMPTY, keys[row])
+        origins[row] = torch.where(keys[row] == _EMPTY, -1, origins[row])
+    return keys
+
+
+def class_statistics(blocks: Iterable[tuple[Tensor, Tensor]], n_classes: int) -> tuple[Tensor, Tensor]:
+    """Mean of a pooled quantity per class.
+
+    Parameters
+    ----------
+    blocks : iterable of (values, classes)
+        (sample, component) float32 and (sample,) int64; samples of class -1 or with NaN are left out.
+
+    Returns
+    -------
+    mean : (class_, component) float32
+        NaN for classes without a sample.
+    count : (class_,) int64
+    """
+    total: Tensor | None = None
+    count = torch.zeros(n_classes, dtype=torch.int64)
+    for values, classes in blocks:
+        use = (classes >= 0) & torch.isfinite(values).all(1)
+        if total is None:
+            total = torch.zeros((n_classes, values.shape[1]), dtype=torch.float64)
+        total.index_add_(0, classes[use], values[use].double())
+        count.index_add_(0, classes[use], torch.ones(int(use.sum()), dtype=torch.int64))
+    if total is None:
+        raise NotFiniteError("There is no sample to make statistics from.")
+    mean = total / count.clamp(min=1).unsqueeze(1)
+    mean[count == 0] = float("nan")
+    return mean.float(), count
