@@ -32,7 +32,9 @@ class CancelToken:
     def raise_if_cancelled(self) -> None:
         """Stop here if the work was asked to."""
         if self._event.is_set():
-            raise CancelledError("The job was cancelled.", hint="What was finished so far is kept; start it again to go on.")
+            raise CancelledError(
+                "The job was cancelled.", hint="What was finished so far is kept; start it again to go on."
+            )
 
 
 @runtime_checkable
@@ -87,6 +89,9 @@ class LoggingProgress(SilentProgress):
     def __init__(self, token: CancelToken | None = None, *, every_s: float = 10.0):
         super().__init__(token)
         self.every_s, self._last = every_s, -float("inf")
+
+    def close(self) -> None:
+        """Nothing more to say: the last step was logged."""
 
     def report(self) -> None:
         now = time.monotonic()

@@ -20,21 +20,21 @@ def shown(progress: Any) -> Iterator[None]:
         yield
         return
     mirror: SilentProgress = TqdmProgress(leave=True) if _someone_looks() else LoggingProgress()
-    state = {"title": None}
 
     def listen(one: SilentProgress) -> None:
-        if one.title != state["title"]:
-            state["title"] = one.title
+        if one.title != mirror.title:
             mirror.start(one.title, one.total)
-        mirror.done, mirror.note = one.done, one.note
-        mirror.report()
+        if (one.done, one.note) != (mirror.done, mirror.note):
+            mirror.done, mirror.note = one.done, one.note
+            mirror.report()
 
     listeners.append(listen)
     try:
         yield
     finally:
         listeners.remove(listen)
-        mirror.close()
+        if mirror.title:
+            mirror.close()
 
 
 def _someone_looks() -> bool:
