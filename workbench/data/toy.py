@@ -82,7 +82,7 @@ class ToyData(Dataset):
         seed: int = 0,
         split: str = "train",
         artifact: str | Callable[..., tuple[np.ndarray, np.ndarray]] | None = "patch",
-        artifact_share: float = 0.9,
+        artifact_share: float = 0.95,
         artifact_class: int | None = 0,
         transform: Any = None,
     ):
