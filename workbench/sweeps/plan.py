@@ -78,14 +78,18 @@ class SweepPlan:
         """Expected bytes on disk."""
         return self.row_bytes * len(self.samples)
 
+    @property
+    def cost(self) -> str:
+        """Expected time, disk and memory, in words."""
+        return (
+            f"about {_duration(self.seconds_per_sample * len(self.samples))}, {self.disk_bytes / 1e6:.0f} MB on disk, "
+            f"{self.memory_bytes / 1e6:.0f} MB of memory at batch {self.batch}"
+        )
+
     def __str__(self) -> str:
         what = f"activations and relevances ({self.rule}, {self.target})" if self.rule is not None else "activations"
         part = f" of {self.n_data}" if self.is_subset else ""
-        return (
-            f"{what} of {len(self.layers)} layers over {len(self.samples)}{part} samples: about "
-            f"{_duration(self.seconds_per_sample * len(self.samples))}, {self.disk_bytes / 1e6:.0f} MB on disk, "
-            f"{self.memory_bytes / 1e6:.0f} MB of memory at batch {self.batch}"
-        )
+        return f"{what} of {len(self.layers)} layers over {len(self.samples)}{part} samples: {self.cost}"
 
 
 def plan_sweep(
@@ -214,7 +218,9 @@ def _measure(handle: ModelHandle) -> tuple[float, int]:
 
 def _zennit_text(rule: Any) -> str:
     """A zennit composite keeps its numbers in closures, so it is told apart by its rules' names and by nothing else."""
-    layers = [(getattr(t, "__name__", str(t)), type(h).__name__) for types, h in getattr(rule, "layer_map", []) for t in types]
+    layers = [
+        (getattr(t, "__name__", str(t)), type(h).__name__) for types, h in getattr(rule, "layer_map", []) for t in types
+    ]
     return f"{type(rule).__name__}:{layers}"
 
 

@@ -58,7 +58,7 @@ def run_sweep(
     with shards.lock():
         missing = shards.missing
         total = sum(b - a for a, b in plan.bounds)
-        progress.start(f"sweep {handle.card.name}", total)
+        progress.start(f"sweep {handle.card.name} ({plan.cost})", total)
         done = total - sum(plan.bounds[i][1] - plan.bounds[i][0] for i in missing)
         if done:
             progress.step(done, note=f"{done} samples found in the store")
@@ -76,7 +76,8 @@ def _fill(
 ) -> int:
     batch, n_skipped = plan.batch, 0
     wanted = [plan.samples[plan.bounds[i][0] : plan.bounds[i][1]] for i in missing]
-    reader = _Reader(data, [ids for shard in wanted for ids in _batches(shard, batch)])
+    parts = [ids for shard in wanted for ids in _batches(shard, batch)]
+    reader = _Reader(data, parts, pin=handle.device.type == "cuda")
     with reader:
         for i, ids in zip(missing, wanted, strict=True):
             rows = _Rows(len(ids))
@@ -179,8 +180,8 @@ class _Rows:
 class _Reader:
     """Reads the next batch in another thread while the model works on this one."""
 
-    def __init__(self, data: Dataset, parts: list[np.ndarray]):
-        self.data, self.parts = data, parts
+    def __init__(self, data: Dataset, parts: list[np.ndarray], *, pin: bool = False):
+        self.data, self.parts, self.pin = data, parts, pin
         self._ready: queue.Queue[Any] = queue.Queue(maxsize=2)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="workbench-reader", daemon=True)
@@ -209,7 +210,8 @@ class _Reader:
             if self._stop.is_set():
                 return
             try:
-                item: Any = self.data.batch(ids.tolist())
+                x, read, skipped = self.data.batch(ids.tolist())
+                item: Any = (x.pin_memory() if self.pin and len(x) else x), read, skipped
             except BaseException as error:  # handed to the sweep's own thread, which raises it
                 item = error
             self._ready.put(item)
