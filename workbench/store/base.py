@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.store.shardset import ShardSet
     from workbench.store.tiered import TieredStore
 
-__all__ = ["Arrays", "Damage", "Entry", "Make", "Store", "entry_of", "matches", "split"]
+__all__ = ["Arrays", "Damage", "Entry", "Make", "Store", "check_limits", "entry_of", "matches", "split"]
 
 Arrays: TypeAlias = Mapping[str, Any]
 Make: TypeAlias = Callable[[], "Arrays | tuple[Arrays, Mapping[str, Any]]"]
@@ -321,6 +321,13 @@ def entry_of(record: Mapping[str, Any], *, n_bytes: int, last_used: datetime, wh
         where=where,
         **{name: recipe.get(name, "") for name in ("kind", "title", "model", "data", "layer")},
     )
+
+
+def check_limits(max_bytes: float | None, older_than_days: float | None) -> None:
+    """Refuse limits of `prune` that mean nothing."""
+    for name, value in (("max_bytes", max_bytes), ("older_than_days", older_than_days)):
+        if value is not None and not value >= 0:
+            raise BadValueError(f"`{name}` must be at least 0; got {value!r}.")
 
 
 def matches(recipe: Mapping[str, Any], model: str | None, data: str | None) -> bool:

@@ -31,7 +31,7 @@ from workbench.store.base import Arrays, Damage, Entry, Make, Store, split
 from workbench.store.files import read_json, remove, write_json
 from workbench.store.housekeeping import Housekeeping
 from workbench.store.locks import KeyedLocks, exclusive
-from workbench.store.parts import as_tensors, n_bytes
+from workbench.store.parts import as_parts, as_tensors
 from workbench.store.recipe import Recipe, as_json
 from workbench.store.words import now, size, stamp
 
@@ -307,10 +307,10 @@ class DiskStore(Store):
 
     def _put(self, recipe: Recipe, arrays: Arrays, meta: Mapping[str, Any], used_by: str) -> None:
         self.prepare()
-        if isinstance(arrays, Mapping) and all(hasattr(a, "nbytes") for a in arrays.values()):
-            self.check_budget(n_bytes(arrays), recipe.describe())
+        parts = as_parts(arrays)
+        self.check_budget(sum(p.data.nbytes for p in parts), recipe.describe())
         folder = self.folder_of(recipe.digest)
-        sidecar = items.write_item(folder, recipe.digest, arrays, self.record(recipe, meta, used_by))
+        sidecar = items.write_item(folder, recipe.digest, parts, self.record(recipe, meta, used_by))
         self.housekeeping.wrote("entry", recipe.digest, items.size_of(folder, recipe.digest, sidecar), folder)
         level = logging.INFO if sidecar["size"] >= 1_000_000 else logging.DEBUG
         logger.log(level, "stored %s, %s", recipe.describe(), size(sidecar["size"]))

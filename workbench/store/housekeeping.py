@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.core.errors import BadValueError, DamagedEntryError
 from workbench.store import items
-from workbench.store.base import Damage, Entry, entry_of, matches
+from workbench.store.base import Damage, Entry, check_limits, entry_of, matches
 from workbench.store.files import read_json, remove
 from workbench.store.locks import is_held
 from workbench.store.recipe import Recipe
@@ -90,13 +90,16 @@ class Housekeeping:
     def entries_named(self, digest: str) -> Iterator[Entry]:
         """Entries and passes whose digest begins like this, without a look at the others."""
         root = self.store.path
-        if digest.isalnum():
-            for path in root.glob(f"entries/{digest[:2]}/{digest}*.json"):
-                if (entry := self._entry(path)) is not None:
-                    yield entry
-            for path in root.glob(f"passes/{digest}*/pass.json"):
-                if (entry := self._pass(path)) is not None:
-                    yield entry
+        if len(digest) == 32:
+            found = [root / "entries" / digest[:2] / f"{digest}.json", root / "passes" / digest / "pass.json"]
+        elif digest.isalnum():
+            found = [*root.glob(f"entries/{digest[:2]}/{digest}*.json"), *root.glob(f"passes/{digest}*/pass.json")]
+        else:
+            return
+        for path in found:
+            entry = self._pass(path) if path.name == "pass.json" else self._entry(path)
+            if entry is not None:
+                yield entry
 
     def stats(self) -> dict[str, Any]:
         """Counters and sizes of the tier."""
@@ -118,9 +121,7 @@ class Housekeeping:
 
     def prune(self, max_bytes: int | None, older_than_days: float | None, *, dry_run: bool) -> list[Entry]:
         """Remove what was not used for long; see `Store.prune`."""
-        for name, value in (("max_bytes", max_bytes), ("older_than_days", older_than_days)):
-            if value is not None and not value >= 0:
-                raise BadValueError(f"`{name}` must be at least 0; got {value!r}.")
+        check_limits(max_bytes, older_than_days)
         if max_bytes is None and older_than_days is None:
             max_bytes = self.store.budget_bytes
         with self._lock:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench.core.errors import DamagedEntryError, UnknownNameError, nearest
-from workbench.store import parts as _parts
 from workbench.store.files import (
     BINARY,
     damaged,
@@ -29,6 +28,7 @@ from workbench.store.files import (
     write_temporary,
     write_temporary_json,
 )
+from workbench.store.parts import HEADER, Part, read_header, sum_of_range, write_parts
 from workbench.store.recipe import as_json
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _checked: dict[tuple[Any, ...], set[str]] = {}
 _checked_lock = threading.Lock()
 
 
-def write_item(folder: Path, stem: str, arrays: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+def write_item(folder: Path, stem: str, parts: list[Part], record: Mapping[str, Any]) -> dict[str, Any]:
     """Write arrays and sidecar so that after a crash at any moment the item is old, new or absent.
 
     Returns
@@ -58,12 +58,11 @@ def write_item(folder: Path, stem: str, arrays: Mapping[str, Any], record: Mappi
     StoreFullError, ReadOnlyStoreError
         If the disk does not take it. What was there before is intact, and no temporary file is left.
     """
-    parts = _parts.as_parts(arrays)
     record = as_json(record, "record", allow_nan=True)
     sidecar = folder / f"{stem}.json"
     note = {"digest": str(record.get("digest", ""))}
     with storing(folder, sum(p.data.nbytes for p in parts)):
-        data, (n_bytes, sums) = write_temporary(sidecar, lambda fd: _parts.write_parts(fd, parts, note))
+        data, (n_bytes, sums) = write_temporary(sidecar, lambda fd: write_parts(fd, parts, note))
     temporary = [data]
     try:
         whole = hashlib.blake2b("".join(sums.values()).encode(), digest_size=16).hexdigest()
@@ -214,19 +213,19 @@ def _check_file(
         if facts.st_size != sidecar["size"]:
             raise damaged(path, f"has {facts.st_size} bytes instead of {sidecar['size']}")
         key = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
-        wanted = {_parts.HEADER, *names} if header else set(names)
+        wanted = {HEADER, *names} if header else set(names)
         todo = wanted if again else wanted - _checked.get(key, set())
         if not todo:
             return
         try:
-            start, layout, header_sum = _parts.read_header(fd)
+            start, layout, header_sum = read_header(fd)
         except ValueError as error:
             raise damaged(path, f"is altered: {error}") from error
-        if header_sum != sidecar["sums"][_parts.HEADER]:
+        if header_sum != sidecar["sums"][HEADER]:
             raise damaged(path, "does not match its checksum (header)")
-        for name in sorted(todo - {_parts.HEADER}):
+        for name in sorted(todo - {HEADER}):
             begin, end = layout[name]["data_offsets"]
-            if _parts.sum_of_range(fd, start + begin, start + end) != sidecar["sums"][name]:
+            if sum_of_range(fd, start + begin, start + end) != sidecar["sums"][name]:
                 raise damaged(path, f'does not match its checksum (array "{name}")')
         _remember_key(key, wanted)
     finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.core.config import settings
 from workbench.core.errors import BadValueError, StaleError, StoreError, StoreFullError
-from workbench.store.base import Arrays, Damage, Entry, Make, Store, entry_of, matches, split
+from workbench.store.base import Arrays, Damage, Entry, Make, Store, check_limits, entry_of, matches, split
 from workbench.store.locks import KeyedLocks
 from workbench.store.parts import as_tensors, n_bytes
 from workbench.store.recipe import Recipe, as_json
@@ -175,13 +175,13 @@ class MemoryStore(Store):
             if begun is None:
                 if wanted is None:
                     raise StoreError(f"No pass is stored for {recipe.describe()}.", hint="Run the sweep.")
-                return MemoryShards(self, recipe, wanted, as_json(meta or {}, "meta", allow_nan=True))
+                return MemoryShards(self, recipe, wanted, as_json(meta or {}, "meta", allow_nan=True), _Pile())
             if wanted is not None and begun.bounds != wanted:
                 raise StaleError(
                     f"{recipe.describe()} was begun with {count(len(begun), 'shard')} and other bounds.",
                     hint="Ask for the same bounds, or remove it first with `store.delete(recipe)`.",
                 )
-            return begun
+            return MemoryShards(self, recipe, begun.bounds, begun.meta, begun.pile)
 
     def begin(self, shards: MemoryShards, needed: int) -> None:
         """Make room for a shard, and list its set."""
@@ -242,6 +242,7 @@ class MemoryStore(Store):
     def prune(
         self, max_bytes: int | None = None, older_than_days: float | None = None, *, dry_run: bool = False
     ) -> list[Entry]:
+        check_limits(max_bytes, older_than_days)
         with self._lock:
             left = sum(k.bytes for k in self._kept.values())
             limit = max_bytes if max_bytes is not None else self.budget_bytes if older_than_days is None else left
@@ -287,27 +288,40 @@ class MemoryStore(Store):
         self.counts["evictions"] += 1
 
 
+class _Pile:
+    """What all views of one set of shards share."""
+
+    def __init__(self) -> None:
+        self.lock, self.made = threading.Lock(), now()
+        self.parts: dict[int, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+        self.sealed: dict[str, Any] | None = None
+
+
 class MemoryShards(ShardSet):
     """A set of shards in memory; never dropped to make room."""
 
-    def __init__(self, store: MemoryStore, recipe: Recipe, bounds: Sequence[tuple[int, int]], meta: Mapping[str, Any]):
+    def __init__(
+        self,
+        store: MemoryStore,
+        recipe: Recipe,
+        bounds: Sequence[tuple[int, int]],
+        meta: Mapping[str, Any],
+        pile: _Pile,
+    ):
         super().__init__(recipe, bounds, meta)
-        self._store, self._lock, self._made = store, threading.Lock(), now()
-        self._parts: dict[int, tuple[dict[str, Tensor], dict[str, Any]]] = {}
-        self._sealed: dict[str, Any] | None = None
-        self._is_locked = False
+        self._store, self.pile, self._is_locked = store, pile, False
 
     @property
     def missing(self) -> list[int]:
-        return [i for i in range(len(self)) if i not in self._parts]
+        return [i for i in range(len(self)) if i not in self.pile.parts]
 
     @property
     def sealed(self) -> dict[str, Any] | None:
-        return self._sealed
+        return self.pile.sealed
 
     @property
     def bytes(self) -> int:
-        return sum(n_bytes(arrays) for arrays, _ in list(self._parts.values()))
+        return sum(n_bytes(arrays) for arrays, _ in list(self.pile.parts.values()))
 
     def write(self, i: int, arrays: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> None:
         self._check_index(i)
@@ -315,30 +329,30 @@ class MemoryShards(ShardSet):
         copies = as_tensors(arrays)
         with self._writing():
             self._store.begin(self, n_bytes(copies))
-            self._parts[i] = copies, notes
+            self.pile.parts[i] = copies, notes
 
     def read(self, i: int, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         self._check_index(i)
-        if i not in self._parts:
+        if i not in self.pile.parts:
             raise self._missing_shard(i)
-        arrays = self._parts[i][0]
+        arrays = self.pile.parts[i][0]
         self._check_names(names, list(arrays))
         return {name: arrays[name] for name in (arrays if names is None else names)}
 
     def shard_meta(self, i: int) -> dict[str, Any] | None:
         self._check_index(i)
-        return dict(self._parts[i][1]) if i in self._parts else None
+        return dict(self.pile.parts[i][1]) if i in self.pile.parts else None
 
     def seal(self, meta: Mapping[str, Any] | None = None) -> None:
         sealed = as_json(meta or {}, "meta", allow_nan=True)
         with self._writing():
             self._check_complete()
             self._store.begin(self, 0)
-            self._sealed = sealed
+            self.pile.sealed = sealed
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        if not self._lock.acquire(timeout=0.5):
+        if not self.pile.lock.acquire(timeout=0.5):
             raise StoreError(
                 f"{self.recipe.describe()} is being written by another thread of this process.",
                 hint="Wait until it ends, or stop it; what it finished is kept.",
@@ -348,15 +362,15 @@ class MemoryShards(ShardSet):
             yield
         finally:
             self._is_locked = False
-            self._lock.release()
+            self.pile.lock.release()
 
     def entry(self) -> Entry:
         """The listed record of the set."""
         from dataclasses import replace
 
         record = {"digest": self.recipe.digest, "recipe": self.recipe.to_json(), "meta": self.meta}
-        entry = entry_of({**record, "made": stamp(self._made)}, n_bytes=self.bytes, last_used=now(), where="memory")
-        there = sum(self.bounds[i][1] - self.bounds[i][0] for i in self._parts)
+        entry = entry_of({**record, "made": stamp(self.pile.made)}, n_bytes=self.bytes, last_used=now(), where="memory")
+        there = sum(self.bounds[i][1] - self.bounds[i][0] for i in self.pile.parts)
         return replace(entry, n_samples=there, is_pass=True, is_complete=self.is_complete, coverage=self.coverage)
 
     @contextmanager
@@ -368,10 +382,10 @@ class MemoryShards(ShardSet):
                 yield
 
     def _present(self, *, sizes: bool = False) -> set[int]:
-        return set(self._parts)
+        return set(self.pile.parts)
 
     def _array_names(self, i: int) -> list[str]:
-        return list(self._parts[i][0])
+        return list(self.pile.parts[i][0])
 
 
 def _entry(kept: _Kept) -> Entry:

@@ -14,7 +14,7 @@ from workbench.core.errors import BadValueError, DamagedEntryError, StaleError, 
 from workbench.store import items
 from workbench.store.files import read_json, write_json
 from workbench.store.locks import exclusive
-from workbench.store.parts import n_bytes
+from workbench.store.parts import as_parts
 from workbench.store.recipe import Recipe, as_json
 from workbench.store.shardset import ShardSet, checked_bounds
 from workbench.store.words import count
@@ -87,12 +87,13 @@ class DiskShards(ShardSet):
 
     def write(self, i: int, arrays: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> None:
         self._check_index(i)
+        parts = as_parts(arrays)
         with self._writing():
             self._begin()
-            if isinstance(arrays, Mapping) and all(hasattr(a, "nbytes") for a in arrays.values()):
-                self.store.check_budget(n_bytes(arrays) + self.bytes, f"{self.recipe.describe()} with shard {i}")
+            needed = self.bytes + sum(p.data.nbytes for p in parts)
+            self.store.check_budget(needed, f"{self.recipe.describe()} with shard {i}")
             record = {**self.store.record(self.recipe, meta or {}, ""), "shard": i, "bounds": list(self.bounds[i])}
-            sidecar = items.write_item(self.folder, _stem(i), arrays, record)
+            sidecar = items.write_item(self.folder, _stem(i), parts, record)
             n_added = items.size_of(self.folder, _stem(i), sidecar)
             self.store.housekeeping.wrote("pass", self.recipe.digest, n_added, self.folder, is_added=True)
             self._touch()
