@@ -15,7 +15,7 @@ from workbench.core.errors import BadValueError, DamagedEntryError
 from workbench.store import items
 from workbench.store.base import Damage, Entry, check_limits, entry_of, matches
 from workbench.store.files import read_json, remove
-from workbench.store.locks import is_held
+from workbench.store.locks import is_held, sweep
 from workbench.store.recipe import Recipe
 from workbench.store.usage import Kind, Row, discard_folder, scan
 from workbench.store.words import count, size, when
@@ -137,6 +137,8 @@ class Housekeeping:
                 if dry_run or self._evict(row):
                     left -= row.bytes
                     gone += [entry] if entry is not None else []
+            if not dry_run:
+                sweep(self.store.path / "locks")
         self._report("pruned", gone, dry_run)
         return gone
 
@@ -155,6 +157,7 @@ class Housekeeping:
                         gone += [entry] if entry is not None else []
             if not dry_run:
                 self._clean_links(everything)
+                sweep(self.store.path / "locks")
         self._report("cleaned", gone, dry_run)
         return gone
 

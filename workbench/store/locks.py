@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.errors import StoreError
-from workbench.store.files import storing
+from workbench.store.files import remove, storing
 
-__all__ = ["KeyedLocks", "exclusive", "holder", "is_held"]
+__all__ = ["KeyedLocks", "exclusive", "holder", "is_held", "sweep"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,11 +104,9 @@ def exclusive(path: Path, *, what: str, wait: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            owner.unlink()
+        remove(owner)
         if os.name != "nt":
-            with suppress(OSError):
-                path.unlink()
+            remove(path)
         lock.release()
 
 
@@ -127,6 +125,22 @@ def is_held(path: Path) -> bool:
         return holder(path) is not None
     lock.release()
     return False
+
+
+def sweep(folder: Path) -> None:
+    """Remove lock files that nobody holds, left over from processes that died."""
+    from filelock import FileLock, Timeout
+
+    for path in folder.glob("*.lock"):
+        lock = FileLock(path, thread_local=False)
+        with suppress(Timeout, OSError, RuntimeError):
+            lock.acquire(timeout=0)
+            try:
+                remove(_owner_file(path))
+                if os.name != "nt":
+                    remove(path)
+            finally:
+                lock.release()
 
 
 def holder(path: Path) -> dict[str, Any] | None:

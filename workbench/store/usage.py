@@ -46,6 +46,9 @@ class Row:
 
 def scan(root: Path, *, sweep: bool) -> dict[tuple[Kind, str], Row]:
     """List what is stored under `root`. With `sweep`, remove what dead processes left on the way."""
+    for folder in (root, root / "links"):
+        for path, facts in _files(folder):
+            _sweep_temporary(path, facts, sweep)
     rows = [
         *(row for folder in _folders(root / "entries") for row in _scan_entries(folder, sweep)),
         *(row for folder in _folders(root / "passes") for row in _scan_pass(folder, sweep)),
