@@ -110,7 +110,9 @@ class Target:
 
         return f"{text}:{hashlib.blake2b(self.region.numpy().tobytes(), digest_size=6).hexdigest()}"
 
-    def start(self, output: Tensor, *, labels: Sequence[int] | Tensor | None = None, as_gradient: bool = False) -> Start:
+    def start(
+        self, output: Tensor, *, labels: Sequence[int] | Tensor | None = None, as_gradient: bool = False
+    ) -> Start:
         """Where relevance begins.
 
         Parameters
@@ -156,7 +158,8 @@ class Target:
         if self.kind == "label":
             if labels is None or bool((torch.as_tensor(labels) < 0).any()):
                 raise BadValueError(
-                    "Target.label() needs a label for every sample, and some have none.", hint="Use Target.top() instead."
+                    "Target.label() needs a label for every sample, and some have none.",
+                    hint="Use Target.top() instead.",
                 )
             return self._checked(torch.as_tensor(labels), output)
         return self._checked(torch.full((len(output),), self.args[0]), output)
@@ -164,7 +167,9 @@ class Target:
     def _checked(self, index: Tensor, output: Tensor) -> Tensor:
         n_classes = output.shape[1]
         if bool((index >= n_classes).any()):
-            raise BadValueError(f"The target {self} names output {int(index.max())}; the model has {n_classes}, from 0.")
+            raise BadValueError(
+                f"The target {self} names output {int(index.max())}; the model has {n_classes}, from 0."
+            )
         return index.to(output.device)
 
     def _start_of_mask(self, output: Tensor, *, as_gradient: bool) -> Start:

@@ -42,7 +42,9 @@ class Explanation:
     gap : (sample,) tensor
     """
 
-    def __init__(self, relevance: Tensor, layers: dict[str, Tensor], graph: Graph, start: Start, *, is_conditional: bool):
+    def __init__(
+        self, relevance: Tensor, layers: dict[str, Tensor], graph: Graph, start: Start, *, is_conditional: bool
+    ):
         self.relevance, self.layers, self.start = relevance, layers, start
         self.output = graph.output.detach()
         self.activations = {name: t.detach() for name, t in graph.tensors.items()}
@@ -96,7 +98,9 @@ def explain(
     if isinstance(rule, str):
         from workbench.attribution.gradient import explain_by_gradient
 
-        return explain_by_gradient(handle, x, target, rule, record=record, conditions=conditions, labels=labels, steps=steps)
+        return explain_by_gradient(
+            handle, x, target, rule, record=record, conditions=conditions, labels=labels, steps=steps
+        )
     layers = [*record, *conditions, *_start_layer(target)]
     with ruled_forward(handle, x, rule=rule, layers=layers) as graph:
         source, start = begin(handle, graph, target, labels=labels)
@@ -104,7 +108,9 @@ def explain(
     return Explanation(relevance, inner, graph, start, is_conditional=bool(conditions))
 
 
-def begin(handle: ModelHandle, graph: Graph, target: Target, *, labels: Any = None, as_gradient: bool = False) -> tuple[Tensor, Start]:
+def begin(
+    handle: ModelHandle, graph: Graph, target: Target, *, labels: Any = None, as_gradient: bool = False
+) -> tuple[Tensor, Start]:
     """The tensor where relevance begins and what it begins with."""
     if target.kind != "component":
         return graph.output, target.start(graph.output, labels=labels, as_gradient=as_gradient)
@@ -177,13 +183,17 @@ def concept_maps(
     addresses = [handle.layers.component(c) for c in components]
     layers = {a.layer for a in addresses}
     if len(layers) != 1:
-        raise BadValueError(f"Concept maps belong to one layer; got components of {len(layers)}.", hint="Ask layer by layer.")
+        raise BadValueError(
+            f"Concept maps belong to one layer; got components of {len(layers)}.", hint="Ask layer by layer."
+        )
     if len(x) != 1:
         raise BadValueError(f"Concept maps are made for one sample at a time; got {len(x)}.")
     (name,) = layers
     target, chosen = Target.parse(target), rule_of(rule)
     if isinstance(chosen, str):
-        raise BadValueError("Concept maps need relevance rules, not a gradient method.", hint='Use rule="EpsilonPlusFlat".')
+        raise BadValueError(
+            "Concept maps need relevance rules, not a gradient method.", hint='Use rule="EpsilonPlusFlat".'
+        )
     layer = handle.layers.usable(name)
     with ruled_forward(handle, handle.put(x), rule=chosen, layers=[name, *_start_layer(target)]) as graph:
         source, start = begin(handle, graph, target, labels=labels)
@@ -192,7 +202,9 @@ def concept_maps(
         maps = []
         for first in range(0, len(addresses), at_once):
             part = addresses[first : first + at_once]
-            seeds = here.new_zeros((len(part), *here.shape)).movedim(layer.axis if layer.axis < 0 else layer.axis + 1, 1)
+            seeds = here.new_zeros((len(part), *here.shape)).movedim(
+                layer.axis if layer.axis < 0 else layer.axis + 1, 1
+            )
             for row, address in enumerate(part):
                 seeds[row, address.index] = here.movedim(layer.axis, 0)[address.index]
             seeds = seeds.movedim(1, layer.axis if layer.axis < 0 else layer.axis + 1)

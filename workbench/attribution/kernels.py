@@ -52,7 +52,9 @@ class LinearMap:
         self.is_dense = type(module) is nn.Linear
         self._made: dict[Any, Any] = {}
 
-    def parameters(self, kind: str, change: Callable[[Tensor], Tensor], *, with_bias: bool) -> tuple[Tensor, Tensor | None]:
+    def parameters(
+        self, kind: str, change: Callable[[Tensor], Tensor], *, with_bias: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """The changed weight and bias called `kind`; the bias is None where it is absent or left out."""
         weight, bias = self.module.weight, getattr(self.module, "bias", None)
         key = (kind, with_bias)
@@ -78,8 +80,14 @@ class LinearMap:
             return nn.functional.linear(x, weight, bias)
         if self.is_plain_conv:
             m = self.module
-            return torch.conv2d(x, weight, bias, m.stride, m.padding, m.dilation, m.groups) if weight.ndim == 4 else (
-                torch.convolution(x, weight, bias, m.stride, m.padding, m.dilation, False, (0,) * (weight.ndim - 2), m.groups)
+            return (
+                torch.conv2d(x, weight, bias, m.stride, m.padding, m.dilation, m.groups)
+                if weight.ndim == 4
+                else (
+                    torch.convolution(
+                        x, weight, bias, m.stride, m.padding, m.dilation, False, (0,) * (weight.ndim - 2), m.groups
+                    )
+                )
             )
         return self._called_with(x, weight, bias)
 
@@ -95,10 +103,9 @@ class LinearMap:
                 s, blank, weight, None, m.stride, m.padding, m.dilation, False, (0,) * (weight.ndim - 2), m.groups,
                 (True, False, False),
             )[0]  # fmt: skip
-        with torch.enable_grad():
-            probe = x.detach().requires_grad_()
-            z = self._called_with(probe, weight, None)
-        return torch.autograd.grad(z, probe, s)[0]
+        # Unlike autograd.grad, this may be called inside of `torch.vmap`.
+        _, transpose = torch.func.vjp(lambda t: self._called_with(t, weight, None), x.detach())
+        return transpose(s)[0]
 
     def _called_with(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Run the module's own forward function with other parameters, whatever it does around them."""
@@ -282,7 +289,8 @@ def _zbox(ctx: Any, relevance: Tensor, x: Tensor, out: Tensor | None, linear: Li
 def _w_square(ctx: Any, relevance: Tensor, x: Tensor, out: Tensor | None, linear: LinearMap, rule: Any) -> Tensor:
     w, bias = linear.parameters("square", torch.square, with_bias=True)
     z = linear.remember(
-        ("shape", "square", *x.shape[1:]), lambda: stabilised(linear.apply(torch.ones_like(x[:1]), w, bias), rule.epsilon)
+        ("shape", "square", *x.shape[1:]),
+        lambda: stabilised(linear.apply(torch.ones_like(x[:1]), w, bias), rule.epsilon),
     )
     return linear.pull_back(relevance / z, x, w)
 

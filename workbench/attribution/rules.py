@@ -163,7 +163,14 @@ class RuleTable(Sequence[RuleRow]):
         import pandas as pd
 
         rows = [
-            {"module": r.module, "type": r.type, "rule": str(r.rule), "first": r.is_first, "calls": r.n_calls, "note": r.note}
+            {
+                "module": r.module,
+                "type": r.type,
+                "rule": str(r.rule),
+                "first": r.is_first,
+                "calls": r.n_calls,
+                "note": r.note,
+            }
             for r in self.rows
         ]
         rows += [
@@ -266,7 +273,9 @@ def _base(stabiliser: float) -> tuple[tuple[Any, Rule], ...]:
     return (("activation", Rule("pass")), ("sum", norm), ("average_pool", norm), ("batch_norm", Rule("pass")))
 
 
-def _named(name: str, convolution: Rule, first: tuple[tuple[Any, Rule], ...], epsilon: float, stabiliser: float) -> Composite:
+def _named(
+    name: str, convolution: Rule, first: tuple[tuple[Any, Rule], ...], epsilon: float, stabiliser: float
+) -> Composite:
     dense = Rule("epsilon", epsilon=epsilon)
     return Composite(name, (*_base(stabiliser), ("convolution", convolution), ("dense", dense)), first)
 
@@ -317,7 +326,9 @@ def composite(
     if isinstance(name, Composite):
         return name
     if name not in COMPOSITES:
-        raise BadValueError(f'No composite "{name}".', hint=f"{nearest(name, COMPOSITES)} There are {', '.join(COMPOSITES)}.")
+        raise BadValueError(
+            f'No composite "{name}".', hint=f"{nearest(name, COMPOSITES)} There are {', '.join(COMPOSITES)}."
+        )
     flat = (("linear", Rule("flat", epsilon=stabiliser)),)
     zplus = Rule("zplus", epsilon=stabiliser)
     alpha_beta = Rule("alpha_beta", epsilon=stabiliser, alpha=2.0, beta=1.0)

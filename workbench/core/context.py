@@ -29,7 +29,9 @@ class Context(Protocol):
     def references(self, layer: str, *, by: str = "activation", k: int = 20, per_origin: int = 1) -> ReferenceSet:
         """Reference samples of each component."""
 
-    def explain(self, sample: Any, target: Any = None, *, given: Sequence[str] = (), record: Sequence[str] = ()) -> Attribution:
+    def explain(
+        self, sample: Any, target: Any = None, *, given: Sequence[str] = (), record: Sequence[str] = ()
+    ) -> Attribution:
         """Attribution of one or more samples."""
 
     def class_names(self) -> tuple[str, ...]:

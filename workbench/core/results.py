@@ -323,7 +323,9 @@ class Atlas(Result):
         return frame
 
     def __repr__(self) -> str:
-        return f"<atlas of {self.layer}/{self.basis}: {self.n_components} components, {len(self.cluster_names)} clusters>"
+        return (
+            f"<atlas of {self.layer}/{self.basis}: {self.n_components} components, {len(self.cluster_names)} clusters>"
+        )
 
 
 _OPERATIONS = ("scale", "set", "add", "project", "mask", "quantise", "replace")

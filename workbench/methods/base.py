@@ -129,7 +129,9 @@ class Synthesises:
     visualise: Callable[..., np.ndarray]
 
 
-def register_method(name: str, *, source: Source, needs: Sequence[str] = (), stable: bool = True) -> Callable[[type], type]:
+def register_method(
+    name: str, *, source: Source, needs: Sequence[str] = (), stable: bool = True
+) -> Callable[[type], type]:
     """Register a method's class under a name.
 
     Parameters

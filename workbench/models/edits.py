@@ -40,7 +40,9 @@ def check_edits(edits: Sequence[Edit], layers: LayerTable, module: nn.Module) ->
         if edit.operation in ("add", "project"):
             shape = None if edit.array is None else tuple(torch.as_tensor(edit.array).shape)
             if shape != (layer.n_components,):
-                raise ShapeError(f'"{edit.operation}" at "{edit.where}" needs a direction of {layer.n_components}; got {shape}.')
+                raise ShapeError(
+                    f'"{edit.operation}" at "{edit.where}" needs a direction of {layer.n_components}; got {shape}.'
+                )
 
 
 def activation_edits(edits: Sequence[Edit], layers: LayerTable) -> dict[str, Callable[[Tensor], Tensor]]:

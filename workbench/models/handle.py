@@ -164,7 +164,9 @@ class ModelHandle:
 
     def __repr__(self) -> str:
         edits = f", {len(self.edits)} edits" if self.edits else ""
-        return f"<model {self.fingerprint} on {self.device}, {len(self.layers)} layers, {self.n_classes} outputs{edits}>"
+        return (
+            f"<model {self.fingerprint} on {self.device}, {len(self.layers)} layers, {self.n_classes} outputs{edits}>"
+        )
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -211,7 +213,8 @@ def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerp
             continue
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise NotFiniteError(
-                f'The weights "{key}" of {name} contain NaN or infinity.', hint="Load another checkpoint; this one is broken."
+                f'The weights "{key}" of {name} contain NaN or infinity.',
+                hint="Load another checkpoint; this one is broken.",
             )
         digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

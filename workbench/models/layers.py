@@ -120,14 +120,24 @@ class LayerTable(Mapping[str, Layer]):
     def linear(self) -> list[str]:
         """Names of convolution and dense layers that run once."""
         kinds = ("Conv", "Linear")
-        return [n for n, one in self._layers.items() if one.is_leaf and one.n_calls == 1 and any(k in one.kind for k in kinds)]
+        return [
+            n
+            for n, one in self._layers.items()
+            if one.is_leaf and one.n_calls == 1 and any(k in one.kind for k in kinds)
+        ]
 
     def to_frame(self) -> pd.DataFrame:
         """The table as a pandas frame."""
         import pandas as pd
 
         rows = [
-            {"layer": one.name, "kind": one.kind, "shape": one.shape, "components": one.n_components, "calls": one.n_calls}
+            {
+                "layer": one.name,
+                "kind": one.kind,
+                "shape": one.shape,
+                "components": one.n_components,
+                "calls": one.n_calls,
+            }
             for one in self._layers.values()
         ]
         return pd.DataFrame(rows).set_index("layer")
@@ -173,7 +183,12 @@ def probe(module: nn.Module, x: Tensor, *, name: str = "the model") -> tuple[Lay
             calls[child_name] = calls.get(child_name, 0) + 1
             part = output[0] if isinstance(output, (tuple, list)) and output else output
             if isinstance(part, Tensor) and part.ndim >= 2 and part.shape[0] == len(x) and part.is_floating_point():
-                seen[child_name] = (type(one).__name__, tuple(part.shape[1:]), len(seen), next(one.children(), None) is None)
+                seen[child_name] = (
+                    type(one).__name__,
+                    tuple(part.shape[1:]),
+                    len(seen),
+                    next(one.children(), None) is None,
+                )
 
         handles.append(child.register_forward_hook(hook))
     try:

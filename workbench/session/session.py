@@ -122,14 +122,22 @@ class Session:
     """
 
     def __init__(
-        self, model: ModelHandle, data: Dataset | None, store: Store, *, device_budget_gb: float | None = None, name: str = ""
+        self,
+        model: ModelHandle,
+        data: Dataset | None,
+        store: Store,
+        *,
+        device_budget_gb: float | None = None,
+        name: str = "",
     ):
         self.model, self._data, self.store = model, data, store
         self.name = name or model.card.name
         self._device = model.device
         self._budget = None if device_budget_gb is None else int(device_budget_gb * 1e9)
         self.lane = Lane(self.name)
-        self.selection = Selection(component=self._check_component, sample=self._check_sample, target=self._check_target)
+        self.selection = Selection(
+            component=self._check_component, sample=self._check_sample, target=self._check_target
+        )
         self._groups: dict[str, Selection] = {"": self.selection}
         self._pictures = PictureCache(data) if data is not None else None
 
@@ -145,7 +153,9 @@ class Session:
             If the session was opened without one.
         """
         if self._data is None:
-            raise DataError("This session has no data.", hint='Open it with data, for example open_session(model, data="photos").')
+            raise DataError(
+                "This session has no data.", hint='Open it with data, for example open_session(model, data="photos").'
+            )
         return self._data
 
     @property
@@ -211,14 +221,26 @@ class Session:
     # --- sweeps and tables ---------------------------------------------------------------------------------------------
 
     def plan(
-        self, layers: Any, *, relevance: bool = True, target: Any = None, rule: Any = None, samples: Any = None, batch: int | None = None
+        self,
+        layers: Any,
+        *,
+        relevance: bool = True,
+        target: Any = None,
+        rule: Any = None,
+        samples: Any = None,
+        batch: int | None = None,
     ) -> SweepPlan:
         """What a sweep would do and cost; see `sweep`."""
         chosen = rule_of(rule or _DEFAULT_RULE) if relevance else None
         if isinstance(chosen, str):
-            raise BadValueError(f"A sweep needs relevance rules; {chosen!r} is a gradient method.", hint='For example rule="EpsilonPlusFlat".')
+            raise BadValueError(
+                f"A sweep needs relevance rules; {chosen!r} is a gradient method.",
+                hint='For example rule="EpsilonPlusFlat".',
+            )
         goal = Target.parse(target or Target.top())
-        return self.run(plan_sweep, self.model, self.data, layers, rule=chosen, target=goal, samples=samples, batch=batch)
+        return self.run(
+            plan_sweep, self.model, self.data, layers, rule=chosen, target=goal, samples=samples, batch=batch
+        )
 
     def sweep(
         self,
@@ -280,7 +302,9 @@ class Session:
             for kind in kinds
         )
 
-    def _find(self, kind: str, layer: str, rule: Any = None, target: Any = None, samples: np.ndarray | None = None) -> Pass | None:
+    def _find(
+        self, kind: str, layer: str, rule: Any = None, target: Any = None, samples: np.ndarray | None = None
+    ) -> Pass | None:
         return find_pass(
             self.store, kind, self.model.fingerprint, self.data.fingerprint, len(self.data), layer,
             rule=rule_of(rule or _DEFAULT_RULE), target=target or Target.top(), samples=samples,
@@ -309,7 +333,14 @@ class Session:
         return relevance_table(found, self.model.layers.usable(layer), rule=chosen, target=goal)
 
     def references(
-        self, layer: str, by: str = "activation", k: int = 20, per_origin: int = 1, *, target: Any = None, rule: Any = None
+        self,
+        layer: str,
+        by: str = "activation",
+        k: int = 20,
+        per_origin: int = 1,
+        *,
+        target: Any = None,
+        rule: Any = None,
     ) -> ReferenceSet:
         """The samples that activate each component most, or on which it is most relevant.
 
@@ -394,7 +425,9 @@ class Session:
         name = f"{layer}|{'relevance' if is_relevance else 'max'}"
         n = self.model.n_classes if is_relevance else int(self.data.labels.max()) + 1
         if n <= 0:
-            raise BadValueError(f"{self.data.name} has no labels.", hint='Use quantity="relevance", grouped by prediction.')
+            raise BadValueError(
+                f"{self.data.name} has no labels.", hint='Use quantity="relevance", grouped by prediction.'
+            )
         labels = torch.from_numpy(self.data.labels)
         blocks = (
             (b[name], torch.where(b["is_valid"], b["target"] if is_relevance else labels[b["sample"]], -1))
@@ -432,12 +465,18 @@ class Session:
             Input from outside, instead of `sample`. Tensors are taken as they are, pictures pass through the transform.
         """
         goal, chosen = Target.parse(target or Target.top()), rule_of(rule or _DEFAULT_RULE)
-        given = [str(self.model.layers.component(c)) for c in ([given] if isinstance(given, (str, ComponentId)) else given)]
+        given = [
+            str(self.model.layers.component(c)) for c in ([given] if isinstance(given, (str, ComponentId)) else given)
+        ]
         record = [record] if isinstance(record, str) else list(record)
         if x is not None:
             batch, ids = self._outside(x), tuple(range(len(self._outside(x))))
-            return self._attribution(self.run(self._explain, batch, goal, chosen, given, record, None), ids, goal, chosen, given)
-        ids = tuple(self._check_sample(i) for i in ([sample] if isinstance(sample, (int, np.integer)) else sample or ()))
+            return self._attribution(
+                self.run(self._explain, batch, goal, chosen, given, record, None), ids, goal, chosen, given
+            )
+        ids = tuple(
+            self._check_sample(i) for i in ([sample] if isinstance(sample, (int, np.integer)) else sample or ())
+        )
         if not ids:
             raise BadValueError("Say what to explain: a sample id, several, or x=….", hint="session.explain(14)")
         recipe = Recipe(
@@ -456,7 +495,9 @@ class Session:
         made = self.run(self.store.get_or_make, recipe, make)
         return self._attribution(made, ids, goal, chosen, given, recipe=recipe.digest)
 
-    def _explain(self, x: Tensor, goal: Target, chosen: Any, given: Sequence[str], record: Sequence[str], labels: Any) -> dict[str, Any]:
+    def _explain(
+        self, x: Tensor, goal: Target, chosen: Any, given: Sequence[str], record: Sequence[str], labels: Any
+    ) -> dict[str, Any]:
         result = explain(self.model, x, goal, rule=chosen, record=record, given=given, labels=labels)
         arrays: dict[str, Any] = {
             "heatmap": heat(result.relevance),
@@ -472,7 +513,14 @@ class Session:
         return {k: v.detach().cpu().float() if v.dtype.is_floating_point else v.cpu() for k, v in arrays.items()}
 
     def _attribution(
-        self, made: Mapping[str, Any], ids: tuple[int, ...], goal: Target, chosen: Any, given: Sequence[str], *, recipe: str = ""
+        self,
+        made: Mapping[str, Any],
+        ids: tuple[int, ...],
+        goal: Target,
+        chosen: Any,
+        given: Sequence[str],
+        *,
+        recipe: str = "",
     ) -> Attribution:
         parts = {k.partition("|")[2]: v for k, v in made.items() if k.startswith("relevance|")}
         peaks = {k.partition("|")[2]: v for k, v in made.items() if k.startswith("activation|")}
@@ -526,10 +574,16 @@ class Session:
         """The `n` largest outputs of a sample: index, name, logit, probability (softmax over all outputs)."""
         sample = self._check_sample(sample)
         recipe = Recipe(
-            kind="output", model=self.model.fingerprint, data=self.data.fingerprint, params={"sample": sample}, title="output"
+            kind="output",
+            model=self.model.fingerprint,
+            data=self.data.fingerprint,
+            params={"sample": sample},
+            title="output",
         )
         made = self.run(
-            self.store.get_or_make, recipe, lambda: {"output": self.model(self.data.tensor(sample).unsqueeze(0)).cpu().float()}
+            self.store.get_or_make,
+            recipe,
+            lambda: {"output": self.model(self.data.tensor(sample).unsqueeze(0)).cpu().float()},
         )
         logits = made["output"][0].flatten(1).amax(1) if made["output"].ndim > 2 else made["output"][0]
         chance = logits.softmax(0)
@@ -579,11 +633,20 @@ class Session:
     def peak_crops(self, layer: str, components: Sequence[int] | None = None, size: int = 64) -> np.ndarray:
         """(component, size, size, 3) uint8: each component's best reference, cut around its peak. No model run."""
         references = self.references(layer)
-        chosen = range(references.n_components) if components is None else [references.index(int(c)) for c in components]
+        chosen = (
+            range(references.n_components) if components is None else [references.index(int(c)) for c in components]
+        )
         return peak_tiles(self.pictures, references, list(chosen), size)
 
     def reference_views(
-        self, component: str, by: str = "activation", n: int = 12, mode: str = "crop", size: int = 96, *, progress: Progress | None = None
+        self,
+        component: str,
+        by: str = "activation",
+        n: int = 12,
+        mode: str = "crop",
+        size: int = 96,
+        *,
+        progress: Progress | None = None,
     ) -> list[View]:
         """References of a component, whole, cropped or masked by their conditional heatmaps (kept in the store).
 
@@ -607,7 +670,12 @@ class Session:
             model=self.model.fingerprint,
             data=self.data.fingerprint,
             layer=address.layer,
-            params={"component": address.index, "by": references.by, "references": references.recipe, "samples": samples},
+            params={
+                "component": address.index,
+                "by": references.by,
+                "references": references.recipe,
+                "samples": samples,
+            },
             title=f"maps of the references of {address}",
         )
 
@@ -671,7 +739,9 @@ class Session:
     def _check_target(self, value: Any) -> str:
         target = Target.parse(value)
         if target.kind in ("logit", "difference") and max(target.args) >= self.model.n_classes:
-            raise BadValueError(f"The target {target} does not exist: the model has {self.model.n_classes} outputs, from 0.")
+            raise BadValueError(
+                f"The target {target} does not exist: the model has {self.model.n_classes} outputs, from 0."
+            )
         return str(target)
 
 

@@ -88,7 +88,9 @@ def find_pass(
 ) -> Pass | None:  # fmt: skip
     """The pass that holds a layer's table: over the samples asked for, else over all, else over the last subset."""
     facts = rule_facts(rule, Target.parse(target)) if kind == "relevances" else {}
-    choices = [subset_facts(samples, n_data)] if samples is not None else [{"samples": "all"}, {"samples": "last subset"}]
+    choices = (
+        [subset_facts(samples, n_data)] if samples is not None else [{"samples": "all"}, {"samples": "last subset"}]
+    )
     for chosen in choices:
         found = store.resolve(table_recipe(kind, model, data, layer, {**facts, **chosen}))
         if found is None:

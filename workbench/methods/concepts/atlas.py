@@ -117,7 +117,9 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
             centred = profiles - profiles.mean(0)
             u, s, _ = np.linalg.svd(centred, full_matrices=False)
             flat = u[:, :2] * s[:2]
-            flat = flat * np.sign(flat[np.abs(flat).argmax(0), np.arange(flat.shape[1])])  # signs of an SVD are arbitrary
+            flat = flat * np.sign(
+                flat[np.abs(flat).argmax(0), np.arange(flat.shape[1])]
+            )  # signs of an SVD are arbitrary
             return _unit_square(flat)
         import umap
 
@@ -148,9 +150,18 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         return np.argsort(by_size)[labels].astype(np.int32)  # cluster 0 is the largest
 
     def _finish(
-        self, ctx: Context, position: np.ndarray, columns: Mapping[str, np.ndarray], names: Sequence[str], references: ReferenceSet
+        self,
+        ctx: Context,
+        position: np.ndarray,
+        columns: Mapping[str, np.ndarray],
+        names: Sequence[str],
+        references: ReferenceSet,
     ) -> None:
-        text = f"UMAP, {self.n_neighbours} neighbours, cosine" if self.layout == "umap" else "PCA of standardised activations"
+        text = (
+            f"UMAP, {self.n_neighbours} neighbours, cosine"
+            if self.layout == "umap"
+            else "PCA of standardised activations"
+        )
         self.atlas_ = Atlas(
             layer=self.layer,
             basis="unit",
@@ -190,7 +201,8 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         index = self._class_index(target)
         if index >= len(self.class_relevance_) or np.isnan(self.class_relevance_[index]).all():
             raise BadValueError(
-                f'No sample of the data was explained for "{target}".', hint="Add pictures of that class, or sweep with Target.logit."
+                f'No sample of the data was explained for "{target}".',
+                hint="Add pictures of that class, or sweep with Target.logit.",
             )
         return self.class_relevance_[index]
 
@@ -201,7 +213,9 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         if len(self.class_relevance_):
             values = np.nan_to_num(self.class_relevance_[:, i], nan=-np.inf)
             classes = [
-                (self._class_name(int(c)), float(values[c])) for c in np.argsort(-values, kind="stable")[:5] if np.isfinite(values[c])
+                (self._class_name(int(c)), float(values[c]))
+                for c in np.argsort(-values, kind="stable")[:5]
+                if np.isfinite(values[c])
             ]
         return {
             "component": str(ComponentId(self.layer, "unit", i)),
