@@ -55,6 +55,8 @@ class Transform:
         255 for means between 0 and 1, 1 for means between 0 and 255.
     channels : {3, 1}
         3 for colour, 1 for grey.
+    is_rounded : bool
+        Round the scaled long side; torchvision cuts its decimals off.
 
     Examples
     --------
@@ -70,6 +72,7 @@ class Transform:
     std: tuple[float, ...] = IMAGENET_STD
     scale: float = 255.0
     channels: int = 3
+    is_rounded: bool = False
 
     def __post_init__(self) -> None:
         size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
@@ -171,9 +174,9 @@ class Transform:
             wide, high = max(1, round(width * ratio)), max(1, round(height * ratio))
         else:
             short = self.resize_short or min(rows, columns)
-            # The long side is cut off, not rounded, as torchvision does.
+            whole = round if self.is_rounded else int
             wide, high = (
-                (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+                (short, whole(short * height / width)) if width <= height else (whole(short * width / height), short)
             )
         return wide, high, round((wide - columns) / 2), round((high - rows) / 2)
 
