@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,7 +139,8 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
                 init="pca",
                 precomputed_knn=(order.astype(np.int32), np.clip(distance, 0, None).astype(np.float32), None),
             )
-            return _unit_square(reducer.fit_transform(profiles))
+            with _same_threads():
+                return _unit_square(reducer.fit_transform(profiles))
 
     def _clusters(self, position: np.ndarray) -> np.ndarray:
         from sklearn.cluster import KMeans
@@ -250,6 +252,18 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
 
     def _class_name(self, index: int) -> str:
         return self._class_names[index] if index < len(self._class_names) else f"output {index}"
+
+
+@contextmanager
+def _same_threads() -> Iterator[None]:
+    """Undo what numba does to the number of threads, which it shares with torch through OpenMP."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _profiles(acts: np.ndarray) -> np.ndarray:
