@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
@@ -26,7 +27,8 @@ class Registry(Generic[T]):
         Entry-point group in which other packages announce theirs. They are listed by name and loaded when first used;
         one that fails to load is named in a warning and skipped.
     modules : tuple of str
-        Modules of ours that register something, imported when the registry is first read.
+        Modules of ours that register something, imported when the registry is first read; ``package.*`` means all
+        modules inside a package, so that a new file is found by itself.
     """
 
     def __init__(self, kind: str, *, group: str = "", modules: tuple[str, ...] = ()):
@@ -95,7 +97,10 @@ class Registry(Generic[T]):
         if not self._is_filled:
             self._is_filled = True
             for module in self.modules:
-                importlib.import_module(module)
+                package = importlib.import_module(module.removesuffix(".*"))
+                if module.endswith(".*"):
+                    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+                        importlib.import_module(found.name)
 
     def _announced(self) -> dict[str, EntryPoint]:
         if self._entries is None:
@@ -120,7 +125,7 @@ def _home(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', thing)}"
 
 
-METHODS: Registry[Any] = Registry("method", group="workbench.methods", modules=("workbench.methods",))
+METHODS: Registry[Any] = Registry("method", group="workbench.methods", modules=("workbench.methods.*",))
 MODELS: Registry[Any] = Registry("model", group="workbench.models", modules=("workbench.models.zoo",))
 DATA: Registry[Any] = Registry("data set", group="workbench.data", modules=("workbench.data",))
 WIDGETS: Registry[Any] = Registry("widget", group="workbench.widgets", modules=("workbench.widgets",))

@@ -1,0 +1,63 @@
+"""Settings come from arguments, variables and defaults, in this order; progress notices cancellation."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from workbench.core.config import settings
+from workbench.core.errors import BadValueError, CancelledError
+from workbench.core.progress import CancelToken, LoggingProgress, Progress, SilentProgress, TqdmProgress
+
+
+def test_arguments_beat_variables_and_variables_beat_defaults(monkeypatch):
+    monkeypatch.setenv("WORKBENCH_STORE", "from-variable")
+    monkeypatch.setenv("WORKBENCH_STORE_GB", "2.5")
+    assert settings().store == Path("from-variable") and settings().store_gb == 2.5
+    assert settings(store="given").store == Path("given")
+    monkeypatch.delenv("WORKBENCH_STORE")
+    assert settings().store.name == "workbench"
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORKBENCH_STORE_GB", "much"), ("WORKBENCH_STRICT", "perhaps")])
+def test_a_variable_that_cannot_be_read_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadValueError, match=name):
+        settings()
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(BadValueError, match="No setting stroe"):
+        settings(stroe="x")
+
+
+@pytest.mark.parametrize("kind", [SilentProgress, LoggingProgress])
+def test_progress_counts_and_stops_when_asked(kind):
+    token = CancelToken()
+    progress = kind(token)
+    assert isinstance(progress, Progress)
+    progress.start("work", 4)
+    progress.step(note="one")
+    assert progress.share == 0.25 and progress.note == "one"
+    token.cancel()
+    with pytest.raises(CancelledError, match="kept"):
+        progress.step()
+    assert progress.done == 2
+
+
+def test_logging_progress_says_first_and_last(caplog):
+    progress = LoggingProgress(every_s=1000)
+    with caplog.at_level(logging.INFO):
+        progress.start("sweep", 3)
+        for _ in range(3):
+            progress.step()
+        progress.close()
+    assert [r.message.strip() for r in caplog.records] == ["sweep: 0 of 3", "sweep: 3 of 3"]
+
+
+def test_tqdm_progress_shows_a_bar(capsys):
+    progress = TqdmProgress(mininterval=0)
+    progress.start("sweep", 2)
+    progress.step(2, note="done")
+    progress.close()
+    assert "sweep: 100%" in capsys.readouterr().err

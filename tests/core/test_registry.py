@@ -1,0 +1,55 @@
+"""The registry finds names, helps with misspelt ones, and survives broken plugins."""
+
+import importlib
+
+import pytest
+
+from workbench.core.errors import BadValueError, UnknownNameError
+from workbench.core.registry import DATA, METHODS, Registry
+
+
+def test_a_name_stands_for_one_thing():
+    registry = Registry("thing")
+
+    @registry.register("one", cost=3)
+    class One: ...
+
+    class Other: ...
+
+    assert (
+        registry["one"] is One
+        and "one" in registry
+        and list(registry) == ["one"]
+        and registry.facts("one") == {"cost": 3}
+    )
+    with pytest.raises(BadValueError, match="registered already"):
+        registry.register("one", Other)
+
+
+def test_a_misspelt_name_gets_the_nearest():
+    registry = Registry("thing")
+    registry.register("prototype", object())
+    with pytest.raises(UnknownNameError, match='Nearest: "prototype"'):
+        registry["prototyp"]
+
+
+def test_plugins_are_listed_loaded_on_use_and_skipped_when_broken(tmp_path, monkeypatch):
+    (tmp_path / "good_plugin.py").write_text("class Good: ...\n")
+    (tmp_path / "bad_plugin.py").write_text("raise RuntimeError('broken at import')\n")
+    info = tmp_path / "plugins-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[test.things]\ngood = good_plugin:Good\nbad = bad_plugin:Bad\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    registry = Registry("thing", group="test.things")
+    assert list(registry) == ["bad", "good"]
+    assert registry["good"].__name__ == "Good"
+    with pytest.warns(UserWarning, match='"bad".*broken at import'):
+        found = registry.where(lambda item: True)
+    assert list(found) == ["good"]
+
+
+def test_our_own_registries_are_filled_on_first_use():
+    assert "concept-atlas" in METHODS
+    assert {"toy", "photos", "stamps"} <= set(DATA)
