@@ -17,8 +17,10 @@ def test_the_text_of_an_error_is_message_and_hint_also_for_key_errors():
 @pytest.mark.parametrize(
     ("ours", "builtin"),
     [
-        (e.BadValueError, ValueError), (e.ShapeError, ValueError), (e.UnknownComponentError, IndexError), (e.StoreError, OSError),
-        (e.ReadOnlyStoreError, PermissionError), (e.OutOfBudgetError, MemoryError), (e.MissingPackageError, ImportError),
+        (e.BadValueError, ValueError), (e.ShapeError, ValueError), (e.UnknownComponentError, IndexError),
+        (e.StoreError, OSError),
+        (e.ReadOnlyStoreError, PermissionError), (e.OutOfBudgetError, MemoryError),
+        (e.MissingPackageError, ImportError),
         (e.ModelError, TypeError),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Frozen records that methods return and widgets show. They hold arrays and ids, compute nothing and import no torch."""
+"""Frozen records that methods return and widgets show: arrays and ids. They compute nothing and import no torch."""
 
 from __future__ import annotations
 
