@@ -205,19 +205,21 @@ def test_a_sidecar_cannot_lead_out_of_the_folder(store, tmp_path):
     assert (tmp_path / "secret.safetensors").exists()
 
 
+@pytest.mark.parametrize("is_read", [True, False], ids=["read", "resumed"])
 @pytest.mark.parametrize("how", KIND)
-def test_a_damaged_shard_is_named_then_missing_then_made_anew(store, how):
+def test_a_damaged_shard_is_named_then_missing_then_made_anew(store, how, is_read):
     shards = store.shards(recipe(), BOUNDS)
     for i, (a, b) in enumerate(BOUNDS):
         shards.write(i, {"v": torch.arange(a, b)})
     shards.seal({"n": 9})
     spoil(shards.path(1), how)
     again = DiskStore(store.path).shards(recipe())
-    for read in (lambda: again.read(1), lambda: again.column("v")):
-        with pytest.raises(DamagedEntryError, match=KIND[how]):
-            read()
     assert again.is_complete is (how in ("flipped", "header")), "sizes are looked at, checksums only when read"
     assert [d.digest for d in store.verify()] == [recipe().digest]
+    if is_read:
+        with pytest.raises(DamagedEntryError, match=rf"{KIND[how]}.*Run the sweep again"):
+            again.column("v")
+        assert again.present == [0, 2]
     assert again.missing == [1] and again.done == [0, 2]
     assert again.sealed is None and not again.is_complete and again.store.stats()["disk"]["damaged"] == 1
     again.write(1, {"v": torch.arange(3, 5)})
@@ -233,6 +235,7 @@ def test_arrays_that_are_not_read_are_not_checked(store):
     assert DiskStore(store.path).shards(recipe()).column("a").tolist() == [0, 0]
     with pytest.raises(DamagedEntryError, match='array "b"'):
         shards.read(0, ["b"])
+    assert shards.missing == [0]
 
 
 def test_a_pass_whose_description_is_damaged_is_begun_anew(store):

@@ -144,7 +144,8 @@ def test_misspelt_fields_name_the_nearest():
 
 
 def test_people_can_read_it():
-    assert FULL.describe() == "of the paper of layer4/unit from resnet-toy@3f9a… and toy@0123…"
+    assert FULL.describe() == "of the paper from resnet-toy@3f9a… and toy@0123…"
+    assert FULL.but(title="").describe() == "relevances of layer4/unit from resnet-toy@3f9a… and toy@0123…"
     assert FULL.short in repr(FULL)
 
 

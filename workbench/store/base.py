@@ -73,8 +73,8 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Title or kind, and the layer."""
-        return f"{self.title or self.kind}{f' of {self.layer}' if self.layer else ''}"
+        """The title, or kind and layer."""
+        return self.title or f"{self.kind}{f' of {self.layer}' if self.layer else ''}"
 
     def explain(self) -> str:
         """One sentence: when, from what, how much, where, for whom."""

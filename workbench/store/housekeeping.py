@@ -46,12 +46,12 @@ class Housekeeping:
     def wrote(self, kind: Kind, digest: str, n_bytes: int, folder: Path, *, is_added: bool = False) -> None:
         """Count something just written, and make room for it if the budget is exceeded."""
         with self._lock:
-            self._look(_FRESH_S)
-            old = self._rows.get((kind, digest))
-            n_files = 2
-            if is_added and old is not None:
-                n_bytes, n_files = n_bytes + old.bytes, n_files + old.n_files
-            self._rows[kind, digest] = Row(kind, digest, n_bytes, n_files, time.time(), folder)
+            if not self._look(_FRESH_S):  # else it has been seen already
+                old = self._rows.get((kind, digest))
+                n_files = 2
+                if is_added and old is not None:
+                    n_bytes, n_files = n_bytes + old.bytes, n_files + old.n_files
+                self._rows[kind, digest] = Row(kind, digest, n_bytes, n_files, time.time(), folder)
             self._make_room(keep=(kind, digest))
 
     def used(self, kind: Kind, digest: str) -> None:
@@ -189,10 +189,13 @@ class Housekeeping:
 
     # --- below -------------------------------------------------------------------------------------------------------
 
-    def _look(self, fresh_s: float) -> None:
-        if time.monotonic() - self._looked_at > fresh_s:
-            self._rows = scan(self.store.path, sweep=not self.store.read_only)
-            self._looked_at = time.monotonic()
+    def _look(self, fresh_s: float) -> bool:
+        """Look at the folder unless that was done not long ago; whether it was done now."""
+        if time.monotonic() - self._looked_at <= fresh_s:
+            return False
+        self._rows = scan(self.store.path, sweep=not self.store.read_only)
+        self._looked_at = time.monotonic()
+        return True
 
     def _make_room(self, keep: tuple[Kind, str]) -> None:
         total = sum(r.bytes for r in self._rows.values())

@@ -135,10 +135,10 @@ class Recipe:
         return Recipe(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **_known_fields(changes)})
 
     def describe(self) -> str:
-        """One short line for people: title or kind, components, and what it was made from."""
-        where = f" of {self.layer}/{self.basis}" if self.layer else ""
+        """One short line for people: title, or kind and components, and what it was made from."""
+        what = self.title or f"{self.kind}{f' of {self.layer}/{self.basis}' if self.layer else ''}"
         made_from = " and ".join(shorten(v) for v in (self.model, self.data) if v)
-        return f"{self.title or self.kind}{where}{f' from {made_from}' if made_from else ''}"
+        return f"{what}{f' from {made_from}' if made_from else ''}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recipe) and self.digest == other.digest

@@ -100,8 +100,13 @@ class DiskShards(ShardSet):
 
     def read(self, i: int, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         self._check_index(i)
-        self._check_names(names, self._array_names(i))
-        found = items.read_item(self.folder, _stem(i), names)
+        try:
+            self._check_names(names, self._array_names(i))
+            found = items.read_item(self.folder, _stem(i), names)
+        except DamagedEntryError as error:
+            self._set_aside(i, error)  # so that the set is incomplete from now on, and a sweep makes it whole
+            error.hint = "Run the sweep again: only this shard is made anew."
+            raise
         if found is None:
             raise self._missing_shard(i)
         self._touch()

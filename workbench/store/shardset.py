@@ -111,7 +111,7 @@ class ShardSet(ABC):
         IncompleteError
             If the shard is not there.
         DamagedEntryError
-            If it is not as it was written. `missing` then names it.
+            If it is not as it was written. It is set aside, and is missing from then on.
         """
 
     @abstractmethod
