@@ -128,5 +128,5 @@ def _home(thing: Any) -> str:
 METHODS: Registry[Any] = Registry("method", group="workbench.methods", modules=("workbench.methods.*",))
 MODELS: Registry[Any] = Registry("model", group="workbench.models", modules=("workbench.models.zoo",))
 DATA: Registry[Any] = Registry("data set", group="workbench.data", modules=("workbench.data",))
-WIDGETS: Registry[Any] = Registry("widget", group="workbench.widgets", modules=("workbench.widgets",))
+WIDGETS: Registry[Any] = Registry("widget", group="workbench.widgets", modules=("workbench.widgets.*",))
 FIGURES: Registry[Any] = Registry("figure", group="workbench.figures", modules=("workbench.figures",))

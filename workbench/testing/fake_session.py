@@ -1,0 +1,293 @@
+"""A session made of generated arrays: what widgets ask of the real one, without a model and without torch.
+
+For tests of widgets, ours and others'. Numbers depend on the arguments alone; names of classes, clusters and samples
+hold markup on purpose, so that a widget which interprets text from the data shows itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
+from workbench.core.ids import ComponentId
+from workbench.core.results import ActivationTable, Atlas, Attribution, ReferenceSet
+from workbench.session.lane import Lane
+from workbench.session.selection import Selection
+
+__all__ = ["CLASSES", "FakeData", "FakeSession", "View", "scene"]
+
+CLASSES = ("circle", "square", "<b>stripes</b> & dots")
+
+
+@dataclass(frozen=True)
+class View:
+    """One reference, as `Session.reference_views` gives it."""
+
+    sample: int
+    value: float
+    picture: np.ndarray
+    caption: str
+
+
+def scene(i: int, size: int = 96) -> np.ndarray:
+    """A picture of one of three kinds, coloured by its number."""
+    rng = np.random.default_rng(i)
+    y, x = np.mgrid[:size, :size] / size
+    ground = 0.55 + 0.25 * np.sin(6 * x + i) * np.cos(5 * y - i)
+    picture = ground[..., None] * rng.uniform(0.5, 1.0, 3)
+    cy, cx = rng.uniform(0.3, 0.7, 2)
+    inside = [
+        (x - cx) ** 2 + (y - cy) ** 2 < 0.04,
+        (abs(x - cx) < 0.18) & (abs(y - cy) < 0.18),
+        ((x * 8).astype(int) % 2 == 0) & (abs(y - cy) < 0.25),
+    ][i % 3]
+    picture[inside] = rng.uniform(0, 1, 3)
+    return (255 * np.clip(picture, 0, 1)).astype(np.uint8)
+
+
+class FakeData:
+    """The little of a data set that widgets ask for."""
+
+    def __init__(self, n, pictures=None, labels=None, classes=CLASSES):
+        self.name, self.classes, self.n = "fake", classes, n
+        self.labels = np.arange(n) % len(classes) if labels is None else np.asarray(labels)
+        self.origins = np.arange(n) // 2
+        self.keys = [f"scenes/<i>{i:04d}</i>.png" for i in range(n)]
+        self._pictures = pictures
+
+    def __len__(self):
+        return self.n
+
+    def picture(self, i):
+        """(y, x, 3) uint8."""
+        return scene(i) if self._pictures is None else self._pictures[i]
+
+
+class FakeSession:
+    """Answers as a session would.
+
+    Parameters
+    ----------
+    n, components : int
+        Samples, and components of `layer`; a second layer, ``blocks.4``, has 40.
+    layer : str
+    delay : float
+        Seconds that each answer takes.
+    pictures : sequence of (y, x, 3) uint8 arrays, optional
+        Drawn scenes if not given.
+
+    Attributes
+    ----------
+    fail : dict
+        Error to raise, by the name of the method.
+    asked : list of (str, str)
+        Methods that were called, each with the thread's name.
+    """
+
+    def __init__(
+        self, *, n=24, components=64, layer="bn2", delay=0.0, pictures=None, labels=None, classes=CLASSES, seed=0
+    ):
+        self.data = FakeData(n, pictures, labels, classes)
+        self._classes = tuple(classes)
+        self.n_components, self.layer_name = {layer: components, "blocks.4": 40}, layer
+        self.delay, self.fail, self.asked = delay, {}, []
+        self.lane = Lane("fake-model")
+        self.rng = np.random.default_rng(seed)
+        k = max(3, components // 30)
+        self.cluster_at = self.rng.random((k, 2))
+        self.cluster = {name: self.rng.integers(0, k, m) for name, m in self.n_components.items()}
+        self.values = {
+            name: np.maximum(0, self.rng.normal(0, 1, (n, m))).astype(np.float32)
+            for name, m in self.n_components.items()
+        }
+        for values in self.values.values():
+            values[:, 3] = 0  # a component that never answers
+        self.selection = Selection(component=self._component, sample=self._sample)
+        self._groups = {"": self.selection}
+
+    def group(self, name):
+        """The selection of a group."""
+        if name not in self._groups:
+            self._groups[name] = Selection(component=self._component, sample=self._sample)
+        return self._groups[name]
+
+    def class_names(self):
+        """Names of the outputs."""
+        return self._classes
+
+    # Addresses
+    def _component(self, value):
+        address = ComponentId.parse(value)
+        if address.layer not in self.n_components:
+            raise UnknownLayerError(f'No layer "{address.layer}" in fake.', hint='Nearest: "bn2".')
+        if address.index >= self.n_components[address.layer]:
+            raise UnknownComponentError(
+                f"No component {address}.", hint=f"{address.layer} has {self.n_components[address.layer]}."
+            )
+        return str(address)
+
+    def _sample(self, value):
+        if not isinstance(value, (int, np.integer)) or not 0 <= value < len(self.data):
+            raise UnknownSampleError(f"No sample {value!r}.", hint=f"There are {len(self.data)}.")
+        return int(value)
+
+    def _begin(self, name, progress=None):
+        self.asked.append((name, threading.current_thread().name))
+        for _ in range(10 if self.delay else 0):
+            time.sleep(self.delay / 10)
+        if name in self.fail:
+            raise self.fail[name]
+
+    # Work
+    def submit(self, fn, *args, **kwargs):
+        """Queue work on the session's lane."""
+        return self.lane.submit(fn, *args, **kwargs)
+
+    def run(self, fn, *args, **kwargs):
+        """Do work on the lane and wait for it."""
+        return self.lane.run(fn, *args, **kwargs)
+
+    def layers(self):
+        """Two layers."""
+        return [SimpleNamespace(name=name, kind="Conv2d", n_components=m) for name, m in self.n_components.items()]
+
+    # Tables
+    def activations(self, layer):
+        """Pooled activations, with exact zeros."""
+        return self._table(layer, "activation", self.values[layer])
+
+    def relevances(self, layer):
+        """Pooled relevances, of both signs."""
+        return self._table(layer, "relevance", self.values[layer] - 0.4 * (self.values[layer] > 0))
+
+    def _table(self, layer, quantity, values):
+        pooling = "max" if quantity == "activation" else "sum"
+        return ActivationTable(layer, "unit", quantity, pooling, values, np.ones(len(values), bool))
+
+    def references(self, layer, by="activation", k=20, per_origin=1):
+        """Exact references by either quantity."""
+        values = self._table(layer, by, self.values[layer]).values
+        order = np.argsort(-values, axis=0, kind="stable")[:k].T
+        found = np.take_along_axis(values.T, order, axis=1)
+        return ReferenceSet(
+            layer,
+            "unit",
+            by,
+            order,
+            found,
+            (found > 0).sum(1),
+            len(values),
+            len(values) // 2,
+            per_origin,
+            target_text="top" if by == "relevance" else "",
+        )
+
+    def reference_views(self, component, by="activation", n=12, mode="crop", size=96):
+        """Pictures of the references, those with a value above zero."""
+        self._begin("reference_views")
+        address = ComponentId.parse(component)
+        chosen = self.references(address.layer, by=by)
+        views = []
+        for sample, value in zip(chosen.ids[address.index][:n], chosen.values[address.index][:n], strict=True):
+            if value <= 0:
+                continue
+            picture = self._resized(self.data.picture(int(sample)), size, mode, address.index + int(sample))
+            name = self._classes[int(self.data.labels[sample])]
+            views.append(View(int(sample), float(value), picture, f"{name}, original {int(sample) // 2}"))
+        return views
+
+    def _resized(self, picture, size, mode="whole", seed=0):
+        from PIL import Image
+
+        image = Image.fromarray(picture)
+        if mode == "crop":
+            rng = np.random.default_rng(seed)
+            side = min(image.size) // 2
+            left, top = (int(rng.integers(0, s - side + 1)) for s in image.size)
+            image = image.crop((left, top, left + side, top + side))
+        found = np.asarray(image.resize((size, size)))
+        if mode == "mask":
+            y, x = np.mgrid[:size, :size] / size
+            found = np.where(((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1)[..., None], found, found // 4 + 160).astype(
+                np.uint8
+            )
+        return found
+
+    def peak_crops(self, layer, components, size=64):
+        """One tile per component."""
+        self._begin("peak_crops")
+        best = np.argmax(self.values[layer], axis=0)
+        return np.stack([self._resized(self.data.picture(int(best[c])), size, "crop", int(c)) for c in components])
+
+    # Explaining
+    def predict(self, sample, n=5):
+        """Outputs that favour the sample's label."""
+        self._begin("predict")
+        logits = np.random.default_rng(sample).normal(0, 2, len(self._classes))
+        logits[int(self.data.labels[sample])] += 6
+        p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        order = np.argsort(-logits)[:n]
+        return [(int(c), self._classes[c], float(logits[c]), float(p[c])) for c in order]
+
+    def heat(self, sample, seed=0, size=(64, 64)):
+        """A signed map of some blobs."""
+        rng = np.random.default_rng(1000 * sample + seed)
+        y, x = np.mgrid[: size[0], : size[1]] / np.array(size)[:, None, None]
+        heat = np.zeros(size)
+        for sign in (1, 1, -0.6):
+            cy, cx, width = *rng.uniform(0.2, 0.8, 2), rng.uniform(0.004, 0.02)
+            heat += sign * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / width)
+        return (heat * 0.02).astype(np.float32)
+
+    def explain(self, sample, target="top", given=None, record=()):
+        """An attribution whose relevances depend on the sample."""
+        return self.run(self._explain, sample, target, record)
+
+    def _explain(self, sample, target, record, progress=None):
+        self._begin("explain")
+        top = self.predict(sample)
+        chosen = top[0] if target in (None, "top") else next(t for t in top if t[0] == int(target.split(":")[1]))
+        heat = self.heat(sample, chosen[0])[None]
+        rng = np.random.default_rng(sample + 7)
+        relevance = {name: rng.normal(0.1, 1, (1, self.n_components[name])).astype(np.float32) ** 3 for name in record}
+        score = np.array([chosen[2]], np.float32)
+        return Attribution(
+            (sample,),
+            heat,
+            np.array([chosen[0]]),
+            score,
+            np.array([0.021], np.float32),
+            np.zeros((1, len(self._classes))),
+            relevance,
+            rule="EpsilonPlusFlat",
+            target_text="top output" if target == "top" else target,
+            pictures=(self.data.picture(sample),),
+            labels=(chosen[1],),
+        )
+
+    def concept_maps(self, sample, components, target="top"):
+        """A map per component."""
+        self._begin("concept_maps")
+        return np.stack([0.3 * self.heat(sample, 50 + ComponentId.parse(c).index) for c in components])
+
+    # Atlas
+    def atlas(self, layer=None):
+        """The atlas of a layer, clustered."""
+        layer = layer or self.layer_name
+        m, cluster = self.n_components[layer], self.cluster[layer]
+        rng = np.random.default_rng(5)
+        position = self.cluster_at[cluster] + rng.normal(0, 0.05, (m, 2))
+        position = ((position - position.min(0)) / np.ptp(position, axis=0)).astype(np.float32)
+        names = tuple(f"<em>group</em> {i}" if i == 0 else f"group {i}" for i in range(len(self.cluster_at)))
+        columns = {
+            "activation": self.values[layer].max(0),
+            "relevance": (rng.normal(0.2, 0.4, m)).astype(np.float32),
+            "frequency": (self.values[layer] > 0).mean(0).astype(np.float32),
+            "cluster": cluster.astype(np.int64),
+        }
+        return Atlas(layer, "unit", position, columns, self.references(layer), names, "PCA", f"recipe-{layer}")

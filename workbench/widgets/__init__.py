@@ -1,0 +1,41 @@
+"""Widgets: an atlas of concepts, a card for a component, a viewer for heatmaps, and `show`, which puts them together.
+
+Each stands on anywidget and is an ordinary ipywidgets widget. They share the session's selection: what is clicked in
+one, the others follow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.widgets.atlas import AtlasBrowser
+    from workbench.widgets.base import SessionWidget, on, register_widget
+    from workbench.widgets.card import ComponentCard
+    from workbench.widgets.heatmap import HeatmapViewer
+    from workbench.widgets.show import show
+
+__all__ = ["AtlasBrowser", "ComponentCard", "HeatmapViewer", "SessionWidget", "on", "register_widget", "show"]
+
+_HOMES = {
+    "AtlasBrowser": "atlas",
+    "ComponentCard": "card",
+    "HeatmapViewer": "heatmap",
+    "SessionWidget": "base",
+    "on": "base",
+    "register_widget": "base",
+    "show": "show",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,301 @@
+"""AtlasBrowser: which concepts does this layer hold, and which of them matter?"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+
+from workbench.core import check
+from workbench.core.errors import BadValueError, StaleError, UnknownComponentError
+from workbench.core.results import Atlas
+from workbench.widgets import wire
+from workbench.widgets.base import SessionWidget, on, register_widget
+from workbench.widgets.board import arrange, centres
+from workbench.widgets.esm import css, esm
+from workbench.widgets.handlers import at_most, many, one_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["AtlasBrowser"]
+
+_MOST = 1_000_000
+_LEVELS = ("auto", "dots", "tiles", "cards")
+
+
+@register_widget("atlas", shows=Atlas)
+class AtlasBrowser(SessionWidget):
+    """A zoomable board of the concepts of one layer.
+
+    Far out each component is a coloured cell under the names of the clusters, nearer it shows a reference cropped
+    around its peak, close up also its address and score. Click a cell to select the component for all widgets of the
+    session.
+
+    Parameters
+    ----------
+    source : Atlas, fitted atlas method, or Session
+        With a session also name the `layer`.
+    session : Session, optional
+        Where crops come from and the selection lives, if `source` does not tell.
+    layer : str, optional
+        Whose atlas to make or load, with a session.
+    tiles : (component, y, x, 3) uint8, optional
+        Pictures to show in place of a session's.
+    **view
+        `overlay`, `min_score`, `query`, `level`, `sort`, `height` and the other traits.
+
+    Examples
+    --------
+    >>> AtlasBrowser(atlas, overlay="relevance")  # doctest: +SKIP
+    """
+
+    _esm = esm("atlas")
+    _css = css("atlas")
+    follows = ("component", "components")
+
+    component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
+    components = traitlets.Any((), help="Addresses of the selected set, in the order of selection.").tag(sync=True)
+    layer = traitlets.Unicode("", help="Layer on show.").tag(sync=True)
+    overlay = traitlets.Unicode("", help="Column that colours the cells; empty for the first.").tag(
+        sync=True, view=True
+    )
+    min_score = traitlets.Float(None, allow_none=True, help="Cells whose overlay is lower are dimmed.").tag(
+        sync=True, view=True
+    )
+    query = traitlets.Unicode("", help="Part of an address or cluster name; other cells are dimmed.").tag(
+        sync=True, view=True
+    )
+    level = traitlets.Enum(_LEVELS, "auto", help="What cells show; auto depends on the zoom.").tag(sync=True, view=True)
+    sort = traitlets.Enum(["overlay", "address", "cluster"], "overlay", help="Order of the list.").tag(
+        sync=True, view=True
+    )
+    show_list = traitlets.Bool(None, allow_none=True, help="Whether the list is open; None: if there is room.").tag(
+        sync=True, view=True
+    )
+    view_box = traitlets.List(
+        traitlets.Float(), help="Visible part of the board in cells: left, top, right, bottom; empty for all of it."
+    ).tag(sync=True, view=True)
+    board = traitlets.Dict(help="Cells, grid, cluster names and places, columns, digest.").tag(sync=True, **wire.arrays)
+    values = traitlets.Dict(help="Each column's values, one per component.").tag(sync=True, **wire.arrays)
+
+    def __init__(
+        self,
+        source: Any = None,
+        *,
+        session: Any = None,
+        layer: str | None = None,
+        tiles: np.ndarray | None = None,
+        **view: Any,
+    ):
+        self.atlas: Atlas | None = None
+        self._given_tiles = tiles
+        super().__init__(source, session=session, **({"layer": layer} if layer else {}), **view)
+
+    def bind(self, source: Any) -> None:
+        record = source if isinstance(source, Atlas) else getattr(source, "atlas_", None)
+        if isinstance(record, Atlas):
+            self._show(record)
+        elif source is not None and source is self.session:
+            if not self.layer:
+                raise BadValueError(
+                    "AtlasBrowser needs to know which layer of the session to show.",
+                    hint='AtlasBrowser(session, layer="bn2"), or give it a fitted atlas; see session.layers().',
+                )
+            self.submit(
+                _atlas_of, self.session, self.layer, topic="atlas", title=f"Atlas of {self.layer}"
+            ).add_done_callback(self._fitted)
+        else:
+            raise BadValueError(
+                f"AtlasBrowser shows an atlas or a layer of a session; got {type(source).__name__}.",
+                hint="Give it session.fit(ConceptAtlas(layer)), or a session and layer=.",
+            )
+
+    def _fitted(self, job: Any) -> None:
+        if job.state == "done":
+            from workbench.session.deliver import deliver
+
+            deliver(self._show, job.result(0))
+
+    def _show(self, atlas: Atlas) -> None:
+        if self._given_tiles is not None and len(self._given_tiles) != atlas.n_components:
+            raise BadValueError(f"{len(self._given_tiles)} tiles for {atlas.n_components} components.")
+        cells, grid = arrange(atlas.position, fill=0.7)
+        columns, values = _columns(atlas)
+        if self.overlay:
+            check.known("column", self.overlay, [c["name"] for c in columns])
+        names = list(atlas.cluster_names)
+        cluster = np.asarray(atlas.columns.get("cluster", np.full(len(cells), -1))).astype(np.int64)
+        self.atlas = atlas
+        with self.hold_sync():
+            self.layer = atlas.layer
+            self.overlay = self.overlay or _first_overlay(columns)
+            self.values = values
+            self.board = {
+                "digest": _digest(atlas),
+                "layer": atlas.layer,
+                "basis": atlas.basis,
+                "n": atlas.n_components,
+                "grid": list(grid),
+                "cells": cells.astype(np.uint16),
+                "columns": columns,
+                "cluster_names": names,
+                "cluster_at": centres(cells, cluster, len(names)),
+                "layout": atlas.layout,
+                "has_tiles": self._given_tiles is not None or hasattr(self.session, "peak_crops"),
+                "n_originals": int(atlas.references.n_origins) if atlas.references is not None else 0,
+                "coverage": float(atlas.references.coverage) if atlas.references is not None else 1.0,
+            }
+        self._has_worked = True
+        self._report()
+
+    # Questions from the page ------------------------------------------------------------------------------------------
+
+    @on("tiles", digest=str, components=many(at_most(_MOST), wire.SHEET_TILES), size=one_of(64, 96, 128))
+    def _on_tiles(self, digest: str, components: list[int], size: int) -> Any:
+        """Crops of some components on one sheet."""
+        self._check_positions(digest, components)
+        return self.submit(self._tiles, components, size, title="Crops", quiet=True)
+
+    @on("choose", digest=str)
+    def _on_choose(self, digest: str, buffers: list[Any]) -> dict[str, int]:
+        """A set too large for addresses: uint32 positions, with the digest of the board they count on."""
+        positions = np.frombuffer(buffers[0], dtype="<u4").tolist()
+        self._check_positions(digest, positions)
+        ids = self._atlas().ids()
+        self.components = tuple(ids[i] for i in positions)
+        return {"n": len(positions)}
+
+    def _check_positions(self, digest: str, positions: list[int]) -> None:
+        atlas = self._atlas()
+        if digest != self.board["digest"]:
+            raise StaleError("The page asks about another board than the one on show.", hint="It is drawn anew.")
+        if wrong := [i for i in positions if i >= atlas.n_components]:
+            raise UnknownComponentError(
+                f"No component {wrong[0]} in {atlas.layer}/{atlas.basis}.", hint=f"It has {atlas.n_components}, from 0."
+            )
+
+    def _tiles(self, components: list[int], size: int) -> dict[str, Any]:
+        if self._given_tiles is not None:
+            crops = [_fitted_to(np.asarray(self._given_tiles[i]), size) for i in components]
+        elif hasattr(self.session, "peak_crops"):
+            crops = self.session.peak_crops(self._atlas().layer, components, size=size)
+        else:
+            crops = []
+        return {"components": components, "size": size, "sheet": wire.sheet(crops)}
+
+    # In Python --------------------------------------------------------------------------------------------------------
+
+    def _atlas(self) -> Atlas:
+        if self.atlas is None:
+            raise StaleError("The atlas is not there yet.", hint="`widget.wait()` waits for it.")
+        return self.atlas
+
+    def table(self) -> pd.DataFrame:
+        """The components that are not dimmed: place, columns and cluster name, in the order of the list."""
+        frame = self._atlas().to_frame()
+        names = self._atlas().cluster_names
+        if "cluster" in frame and names:
+            frame["cluster_name"] = [names[int(c)] if 0 <= int(c) < len(names) else "" for c in frame["cluster"]]
+        if self.query:
+            wanted = self.query.casefold()
+            found = frame.index.str.casefold().str.contains(wanted, regex=False)
+            if "cluster_name" in frame:
+                found = found | frame["cluster_name"].str.casefold().str.contains(wanted, regex=False).to_numpy()
+            frame = frame[found]
+        if self.overlay in frame:
+            if self.min_score is not None and frame[self.overlay].dtype.kind in "fiu":
+                frame = frame[frame[self.overlay] >= self.min_score]
+            if self.sort == "overlay":
+                return frame.sort_values(self.overlay, ascending=False, kind="stable")
+        if self.sort == "cluster" and "cluster" in frame:
+            return frame.sort_values("cluster", kind="stable")
+        return frame
+
+    def selected(self) -> list[Any]:
+        return list(dict.fromkeys([*([self.component] if self.component else []), *self.components]))
+
+    @property
+    def selection(self) -> pd.DataFrame:
+        """The selected components of this layer, dimmed or not; assigning takes ids, masks, frames and queries."""
+        frame = self._atlas().to_frame()
+        return frame.loc[[label for label in self.selected() if label in frame.index]]
+
+    @selection.setter
+    def selection(self, wanted: Any) -> None:
+        from workbench.widgets.choosing import ids_of
+
+        self.select(ids_of(wanted, self.table()))
+
+    def select(self, ids: list[Any]) -> None:
+        """Select components by address or position; the first becomes the current one."""
+        references = self._atlas()
+        addresses = references.ids()
+        chosen = []
+        for one in ids:
+            if isinstance(one, (int, np.integer)):
+                if not 0 <= one < len(addresses):
+                    raise UnknownComponentError(
+                        f"No component {one} in {references.layer}.", hint=f"It has {len(addresses)}."
+                    )
+                one = addresses[one]
+            chosen.append(check.known("component", self.shared.check("component", one), addresses))
+        self.components = tuple(chosen) if len(chosen) > 1 else ()
+        self.component = chosen[0] if chosen else None
+
+    def plot(self, **options: Any) -> Any:
+        """The board as a plotly scatter, coloured by the overlay, selection outlined."""
+        chosen = [c for c in self.selected() if c in set(self._atlas().ids())]
+        return self._atlas().plot(**{"color": self.overlay or None, "highlight": chosen or None, **options})
+
+    def describe(self) -> str:
+        return (
+            f"{self.atlas.layer}/{self.atlas.basis}, {self.atlas.n_components} components" if self.atlas else self.layer
+        )
+
+
+def _atlas_of(session: Any, layer: str) -> Atlas:
+    from workbench.core.registry import METHODS
+
+    return session.fit(METHODS["concept-atlas"](layer)).atlas_
+
+
+def _digest(atlas: Atlas) -> str:
+    of = hashlib.blake2b(f"{atlas.layer}/{atlas.basis}/{atlas.recipe}".encode(), digest_size=8)
+    of.update(np.ascontiguousarray(atlas.position, dtype=np.float32).tobytes())
+    return of.hexdigest()
+
+
+def _columns(atlas: Atlas) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """What there is to colour by, and the numbers; words become numbers with a list of names."""
+    described, values = [], {}
+    for name, column in atlas.columns.items():
+        array = np.asarray(column)
+        facts: dict[str, Any] = {"name": str(name), "kind": "number"}
+        if name == "cluster":
+            facts |= {"kind": "category", "names": list(map(str, atlas.cluster_names))}
+        elif array.dtype.kind not in "fiub":
+            names, array = np.unique(array.astype(str), return_inverse=True)
+            facts |= {"kind": "category", "names": names[:1000].tolist()}
+        else:
+            known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+            low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+            facts |= {"low": low, "high": high, "is_signed": low < 0 < high, "is_whole": array.dtype.kind in "iub"}
+        described.append(facts)
+        values[str(name)] = array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
+    return described, values
+
+
+def _first_overlay(columns: list[dict[str, Any]]) -> str:
+    names = [c["name"] for c in columns]
+    return next((n for n in ("relevance", "activation") if n in names), names[0] if names else "")
+
+
+def _fitted_to(tile: np.ndarray, size: int) -> np.ndarray:
+    from PIL import Image
+
+    if tile.shape[:2] == (size, size):
+        return tile
+    return np.asarray(Image.fromarray(tile).resize((size, size), Image.Resampling.BILINEAR))

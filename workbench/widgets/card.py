@@ -1,0 +1,222 @@
+"""ComponentCard: what is this component?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+
+from workbench.core.errors import BadValueError
+from workbench.core.ids import ComponentId
+from workbench.widgets import wire
+from workbench.widgets.base import SessionWidget, register_widget
+from workbench.widgets.esm import css, esm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ComponentCard"]
+
+_BINS = 40
+
+
+@register_widget("card")
+class ComponentCard(SessionWidget):
+    """References and numbers of the selected component.
+
+    Shows the samples on which the component answers most strongly or is most relevant, whole, cropped around the peak
+    or masked to where it answers; from how many originals they were chosen; and how its values are spread over the
+    data, with the current sample marked. Click a reference to select the sample.
+
+    Parameters
+    ----------
+    source : Session
+    component : str, optional
+        Selected at the start.
+    **view
+        `by`, `mode`, `n`, `pinned` and the other traits.
+    """
+
+    _esm = esm("card")
+    _css = css("card")
+    follows = ("component", "sample")
+
+    component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
+    sample = traitlets.Any(None, allow_none=True, help="Id of the current sample, marked on the card.").tag(sync=True)
+    by = traitlets.Enum(["activation", "relevance"], "activation", help="What references are chosen by.").tag(
+        sync=True, view=True
+    )
+    mode = traitlets.Enum(["crop", "whole", "mask"], "crop", help="What is shown of each reference.").tag(
+        sync=True, view=True
+    )
+    n = traitlets.Int(12, min=1, max=64, help="References at most.").tag(sync=True, view=True)
+    pinned = traitlets.Unicode("", help="Component to stay on while others are selected; empty to follow.").tag(
+        sync=True, view=True
+    )
+    references = traitlets.Dict(help="Component, by, mode, samples, values, captions and their sheet.").tag(
+        sync=True, **wire.arrays
+    )
+    spread = traitlets.Dict(help="Component and quantity, edges and counts of the histogram, quantiles.").tag(
+        sync=True, **wire.arrays
+    )
+    mark = traitlets.Dict(help="Component, sample and its value: what is marked in the histogram.").tag(
+        sync=True, **wire.arrays
+    )
+
+    def bind(self, source: Any) -> None:
+        if self.session is None:
+            raise BadValueError(
+                f"ComponentCard shows the components of a session; got {type(source).__name__}.",
+                hint="Give it what open_session returned.",
+            )
+        self.observe(lambda change: self._fetch(), names=["component", "pinned", "by", "mode", "n"])
+        self.observe(lambda change: self._fetch_mark(), names=["sample"])
+        self._fetch()
+
+    @property
+    def shown(self) -> str | None:
+        """Address of the component on the card: the pinned one, else the selected one."""
+        return self.pinned or self.component
+
+    @traitlets.validate("pinned")
+    def _is_component(self, proposal: Any) -> str:
+        return self.shared.check("component", proposal["value"]) if proposal["value"] else ""
+
+    def _fetch(self) -> None:
+        component = self.shown
+        if component is None:
+            self._report()
+            return
+        have = self.references
+        if (have.get("component"), have.get("by"), have.get("mode"), have.get("n")) != self._wanted():
+            self.submit(self._references, *self._wanted(), into="references", title=f"References of {component}")
+        if (self.spread.get("component"), self.spread.get("quantity")) != (component, self.by):
+            self.submit(self._spread, component, self.by, into="spread", title=f"Values of {component}")
+        self._fetch_mark()
+
+    def _fetch_mark(self) -> None:
+        if self.shown is None or self.sample is None:
+            return
+        if self.mark.get("sample") != self.sample or self.mark.get("component") != self.shown:
+            self.submit(self._mark, self.shown, self.sample, self.by, into="mark", quiet=True)
+
+    def _wanted(self) -> tuple[str | None, str, str, int]:
+        return self.shown, self.by, self.mode, self.n
+
+    def _references(self, component: str, by: str, mode: str, n: int) -> dict[str, Any]:
+        address = ComponentId.parse(component)
+        views = self.session.reference_views(component, by=by, n=n, mode=mode, size=96)
+        chosen = self.session.references(address.layer, by=by)
+        return {
+            "component": component,
+            "by": by,
+            "mode": mode,
+            "n": n,
+            "samples": [int(view.sample) for view in views],
+            "values": np.array([view.value for view in views], dtype=np.float32),
+            "captions": [str(view.caption) for view in views],
+            "names": [self._name(int(view.sample)) for view in views],
+            "sheet": wire.sheet([_square(view.picture, 96) for view in views]),
+            "n_samples": int(chosen.n_samples),
+            "n_originals": int(chosen.n_origins),
+            "per_origin": int(chosen.per_origin),
+            "coverage": float(chosen.coverage),
+            "target": str(chosen.target_text),
+        }
+
+    def _name(self, sample: int) -> str:
+        """What a sample is called: its class, else its key."""
+        data = self.session.data
+        label = int(data.labels[sample])
+        return str(data.classes[label] if 0 <= label < len(data.classes) else data.keys[sample])
+
+    def _table(self, component: str, by: str) -> Any:
+        layer = ComponentId.parse(component).layer
+        return self.session.activations(layer) if by == "activation" else self.session.relevances(layer)
+
+    def _spread(self, component: str, by: str) -> dict[str, Any]:
+        table = self._table(component, by)
+        column = np.asarray(table.values[:, ComponentId.parse(component).index], dtype=np.float32)
+        known = column[np.isfinite(column)]
+        counts, edges = np.histogram(known, bins=_BINS) if known.size else (np.zeros(0, int), np.zeros(0))
+        return {
+            "component": component,
+            "quantity": by,
+            "pooling": str(table.pooling),
+            "counts": counts.astype(np.uint32),
+            "edges": edges.astype(np.float32),
+            "n": int(known.size),
+            "n_missing": int(column.size - known.size),
+            "n_zero": int((known == 0).sum()),
+            "quantiles": {str(q): wire.finite(np.quantile(known, q)) for q in (0.5, 0.9, 0.99)} if known.size else {},
+            "low": wire.finite(known.min()) if known.size else None,
+            "high": wire.finite(known.max()) if known.size else None,
+        }
+
+    def _mark(self, component: str, sample: int, by: str) -> dict[str, Any]:
+        column = np.asarray(self._table(component, by).values[:, ComponentId.parse(component).index], dtype=np.float32)
+        value = wire.finite(column[sample])
+        known = column[np.isfinite(column)]
+        rank = int((known > value).sum()) + 1 if value is not None else None
+        return {
+            "component": component,
+            "sample": sample,
+            "quantity": by,
+            "value": value,
+            "rank": rank,
+            "of": known.size,
+        }
+
+    def stale_reason(self) -> str:
+        have = self.references
+        if not have or (have["component"], have["by"], have["mode"], have["n"]) == self._wanted():
+            return ""
+        return f"These are still the references of {have['component']}."
+
+    def table(self) -> pd.DataFrame:
+        """The references on the card, strongest first, with the sample as index."""
+        import pandas as pd
+
+        have = self.references
+        data = {
+            "component": have.get("component"),
+            "rank": range(1, len(have.get("samples", [])) + 1),
+            have.get("by", self.by): np.asarray(have.get("values", []), dtype=np.float32),
+            "caption": have.get("captions", []),
+        }
+        return pd.DataFrame(data, index=pd.Index(have.get("samples", []), name="sample", dtype="int64"))
+
+    def selected(self) -> list[Any]:
+        return [] if self.sample is None else [self.sample]
+
+    def select(self, ids: list[Any]) -> None:
+        """Select a sample by its id."""
+        self.sample = ids[0] if ids else None
+
+    def plot(self, **options: Any) -> Any:
+        """The references as a contact sheet, a plotly figure."""
+        if self.shown is None:
+            raise BadValueError("No component is selected.", hint="Set `widget.component`, or click one in an atlas.")
+        address = ComponentId.parse(self.shown)
+        references = self.session.references(address.layer, by=self.by)
+        return references.plot(
+            **{"components": [address], "n": self.n, "pictures": self.session.data.picture, **options}
+        )
+
+    def describe(self) -> str:
+        return self.shown or "nothing selected"
+
+
+def _square(picture: np.ndarray, size: int) -> np.ndarray:
+    """The picture within a square tile, whatever its shape, on white."""
+    from PIL import Image
+
+    picture = np.asarray(picture)
+    if picture.shape[:2] == (size, size):
+        return picture
+    image = Image.fromarray(picture)
+    image.thumbnail((size, size))
+    tile = Image.new("RGB", (size, size), (255, 255, 255))
+    tile.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return np.asarray(tile)

@@ -1,0 +1,277 @@
+"""HeatmapViewer: where in the input, and what there?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+
+from workbench.core import check
+from workbench.core.errors import BadValueError, WorkbenchError
+from workbench.core.ids import ComponentId
+from workbench.core.results import Attribution
+from workbench.widgets import wire
+from workbench.widgets.base import SessionWidget, on, register_widget
+from workbench.widgets.esm import css, esm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["HeatmapViewer"]
+
+_TOP = 5
+
+
+@register_widget("heatmap")
+class HeatmapViewer(SessionWidget):
+    """One picture, what the model says of it, where that comes from, and through which components.
+
+    The heatmap is signed, orange for and blue against the explained output, with zero neutral; its legend has numbers,
+    and the gap says which share of the score relevance failed to account for. Choosing a component, here or elsewhere,
+    shows its conditional map beside the full one.
+
+    Parameters
+    ----------
+    source : Session
+    layer : str, optional
+        Layer whose components are listed; that of the selected component if not given.
+    sample : int, optional
+        Selected at the start; sample 0 if none is selected yet.
+    **view
+        `opacity`, `sign`, `scale`, `n_components` and the other traits.
+    """
+
+    _esm = esm("heatmap")
+    _css = css("heatmap")
+    follows = ("sample", "target", "component")
+
+    sample = traitlets.Any(None, allow_none=True, help="Id of the current sample, or None.").tag(sync=True)
+    target = traitlets.Any(None, allow_none=True, help='What is explained: "top", "logit:3"; None for "top".').tag(
+        sync=True
+    )
+    component = traitlets.Any(None, allow_none=True, help="Component with a conditional map, or None.").tag(sync=True)
+    layer = traitlets.Unicode("", help="Layer of the list; empty follows the selected component.").tag(
+        sync=True, view=True
+    )
+    opacity = traitlets.Float(0.75, min=0.0, max=1.0, help="Of the heatmap over the picture, 0 to 1.").tag(
+        sync=True, view=True
+    )
+    sign = traitlets.Enum(["both", "positive", "negative"], "both", help="Which relevance is coloured.").tag(
+        sync=True, view=True
+    )
+    scale = traitlets.Enum(["image", "shared"], "image", help="Each map on its own scale, or all on one.").tag(
+        sync=True, view=True
+    )
+    n_components = traitlets.Int(8, min=0, max=32, help="Components in the list.").tag(sync=True, view=True)
+    n_samples = traitlets.Int(0, help="Samples of the data set.").tag(sync=True)
+    layers = traitlets.List(traitlets.Unicode(), help="Layers whose components may be listed.").tag(sync=True)
+    picture = traitlets.Dict(help="Sample, key, label and the JPEG of what the model saw.").tag(
+        sync=True, **wire.arrays
+    )
+    outputs = traitlets.Dict(help="Sample and its leading outputs: class_, name, logit, probability.").tag(
+        sync=True, **wire.arrays
+    )
+    heat = traitlets.Dict(help="Sample, target and the signed map of all relevance; score, gap, rule.").tag(
+        sync=True, **wire.arrays
+    )
+    strip = traitlets.Dict(help="Sample, target, layer: leading components, relevances, shares, crops.").tag(
+        sync=True, **wire.arrays
+    )
+    conditional = traitlets.Dict(help="Sample, target, component and the signed map of what passes through it.").tag(
+        sync=True, **wire.arrays
+    )
+
+    def __init__(self, source: Any = None, **options: Any):
+        self.attribution: Attribution | None = None
+        super().__init__(source, **options)
+
+    def bind(self, source: Any) -> None:
+        if self.session is None:
+            raise BadValueError(
+                f"HeatmapViewer explains the samples of a session; got {type(source).__name__}.",
+                hint="Give it what open_session returned.",
+            )
+        self.n_samples = len(self.session.data)
+        self.layers = [str(record.name) for record in self.session.layers()]
+        self.observe(lambda change: self._fetch_sample(), names=["sample"])
+        self.observe(lambda change: self._fetch_heat(), names=["target", "layer", "n_components"])
+        self.observe(lambda change: self._component_changed(), names=["component"])
+        if self.sample is None and self.n_samples:
+            self.sample = 0  # observed: fetches
+        else:
+            self._fetch_sample()
+
+    @traitlets.validate("layer")
+    def _is_layer(self, proposal: Any) -> str:
+        if proposal["value"] and self.layers:
+            check.known("layer", proposal["value"], self.layers, hint="`session.layers()` lists all.")
+        return proposal["value"]
+
+    # What is wanted, and asking for it --------------------------------------------------------------------------------
+
+    @property
+    def list_layer(self) -> str:
+        """Layer whose components are listed."""
+        return self.layer or (ComponentId.parse(self.component).layer if self.component else "")
+
+    def _wanted(self) -> tuple[int | None, str]:
+        return self.sample, self.target or "top"
+
+    def _fetch_sample(self) -> None:
+        sample = self.sample
+        if sample is None:
+            self._report()
+            return
+        if self.picture.get("sample") != sample:
+            self.submit(self._picture, sample, into="picture", title=f"Sample {sample}", quiet=True)
+            self.submit(self._outputs, sample, into="outputs", title=f"Outputs for sample {sample}")
+        self._fetch_heat()
+
+    def _fetch_heat(self) -> None:
+        if self.sample is None:
+            return
+        sample, target = self._wanted()
+        layer = self.list_layer
+        has_map = (self.heat.get("sample"), self.heat.get("target")) == (sample, target)
+        has_list = not layer or (
+            self.strip.get("layer") == layer and len(self.strip.get("components", ())) >= self.n_components
+        )
+        if not (has_map and has_list):
+            title = f"Explaining sample {sample}"
+            self.submit(self._explain, sample, target, layer, self.n_components, topic="heat", title=title)
+        self._fetch_conditional()
+
+    def _component_changed(self) -> None:
+        layer = ComponentId.parse(self.component).layer if self.component else ""
+        if layer and not self.layer and self.strip.get("layer") != layer:
+            self._fetch_heat()
+        else:
+            self._fetch_conditional()
+
+    def _fetch_conditional(self) -> None:
+        have = self.conditional
+        if self.component is None or self.sample is None:
+            self._report()
+            return
+        sample, target = self._wanted()
+        if (have.get("sample"), have.get("target"), have.get("component")) != (sample, target, self.component):
+            title = f"Map of {self.component}"
+            self.submit(self._conditional, sample, target, self.component, into="conditional", title=title)
+
+    # The work, on the lane --------------------------------------------------------------------------------------------
+
+    def _picture(self, sample: int) -> dict[str, Any]:
+        data = self.session.data
+        pixels = np.asarray(data.picture(sample))
+        label, names = int(data.labels[sample]), data.classes
+        return {
+            "sample": sample,
+            "key": str(data.keys[sample]),
+            "label": names[label] if 0 <= label < len(names) else "",
+            "width": pixels.shape[1],
+            "height": pixels.shape[0],
+            "jpeg": wire.jpeg(pixels, quality=90),
+        }
+
+    def _outputs(self, sample: int) -> dict[str, Any]:
+        found = self.session.predict(sample, n=_TOP)
+        return {
+            "sample": sample,
+            "top": [
+                {"class_": int(c), "name": str(name), "logit": wire.finite(logit), "probability": wire.finite(p)}
+                for c, name, logit, p in found
+            ],
+        }
+
+    def _explain(self, sample: int, target: str, layer: str, n: int) -> None:
+        record = (layer,) if layer and n else ()
+        found = self.session.explain(sample=sample, target=target, record=record)
+        heat = {
+            **wire.signed_map(found.heatmap[0]),
+            "sample": sample,
+            "target": target,
+            "class_": int(found.target[0]),
+            "name": found.labels[0] if found.labels else "",
+            "target_text": found.target_text,
+            "score": wire.finite(found.score[0]),
+            "gap": wire.finite(found.gap[0]),
+            "rule": found.rule,
+        }
+        self._tell(sample, target, "heat", heat, found)
+        if record:
+            # The map is on screen by now; the crops of the list may take their time.
+            self._tell(sample, target, "strip", {**self._strip(found, layer, n), "sample": sample, "target": target})
+
+    def _tell(self, sample: int, target: str, trait: str, value: dict[str, Any], found: Any = None) -> None:
+        from workbench.session.deliver import deliver
+
+        def put() -> None:
+            if not self._is_closed and self._wanted() == (sample, target):
+                if found is not None:
+                    self.attribution = found
+                setattr(self, trait, value)
+                self._problem = {}
+
+        deliver(put)
+
+    def _strip(self, found: Attribution, layer: str, n: int) -> dict[str, Any]:
+        ranking = found.top(layer, n)
+        relevance = np.asarray(found.relevance[layer][0], dtype=np.float32)
+        total = float(np.abs(relevance).sum()) or 1.0
+        index = [ComponentId.parse(c).index for c in ranking.components]
+        try:
+            crops = wire.sheet(self.session.peak_crops(layer, index, size=64))
+        except WorkbenchError:  # no references stored yet: the list does without pictures
+            crops = wire.sheet([])
+        return {
+            "layer": layer,
+            "components": list(ranking.components),
+            "relevance": np.asarray(ranking.scores, dtype=np.float32),
+            "share": np.asarray(ranking.scores, dtype=np.float32) / np.float32(total),
+            "n_components": int(relevance.size),
+            "sheet": crops,
+        }
+
+    def _conditional(self, sample: int, target: str, component: str) -> dict[str, Any]:
+        heat = self.session.concept_maps(sample, [component], target=target)[0]
+        return {**wire.signed_map(heat), "sample": sample, "target": target, "component": component}
+
+    # From the page and from Python ------------------------------------------------------------------------------------
+
+    @on("step", by=int)
+    def _on_step(self, by: int) -> dict[str, Any]:
+        """The next or a former sample; the ends meet."""
+        if self.n_samples:
+            self.sample = ((self.sample or 0) + by) % self.n_samples
+        return {"sample": self.sample}
+
+    def stale_reason(self) -> str:
+        sample, target = self._wanted()
+        if self.heat and (self.heat["sample"], self.heat["target"]) != (sample, target):
+            return f"This is still the map of sample {self.heat['sample']}, target {self.heat['target']}."
+        return ""
+
+    def table(self) -> pd.DataFrame:
+        """The listed components, most relevant first: relevance and share of the layer's absolute relevance."""
+        import pandas as pd
+
+        have = self.strip
+        data = {"relevance": np.asarray(have.get("relevance", ())), "share": np.asarray(have.get("share", ()))}
+        return pd.DataFrame(data, index=pd.Index(have.get("components", []), name="component", dtype=object))
+
+    def selected(self) -> list[Any]:
+        return [self.component] if self.component else []
+
+    def select(self, ids: list[Any]) -> None:
+        """Select a component by address."""
+        self.component = ids[0] if ids else None
+
+    def plot(self, **options: Any) -> Any:
+        """The attribution on show as a plotly figure."""
+        if self.attribution is None:
+            raise BadValueError("Nothing has been explained yet.", hint="`widget.wait()` waits for the map.")
+        return self.attribution.plot(**options)
+
+    def describe(self) -> str:
+        return f"sample {self.sample}, {self.target or 'top'}" if self.sample is not None else "no sample"

@@ -1,0 +1,395 @@
+// AtlasBrowser: the board, its list, its legend, and how they follow the traits.
+import { address, array, button, choice, empty, grouped, h, inks, number, paced, plural, replace, scaleOf, searchbox, segmented, set, settled, shell } from "../common/index.js";
+import { Board } from "./board.js";
+import { Legend } from "./legend.js";
+import { List } from "./list.js";
+import { Tiles } from "./tiles.js";
+
+const KEYS = [
+  ["drag", "move the board"], ["wheel, + −", "zoom"], ["0", "show all"],
+  ["click, Enter", "select a component"], ["Ctrl-click, Space", "add to or take from the set"],
+  ["Shift-drag", "select a rectangle"], ["double click", "come close"],
+  ["arrows", "go to the neighbour"], ["Shift-arrows", "move the board"], ["Esc", "clear the set"],
+];
+
+function render({ model, el }) {
+  let board = null;
+  const frame = shell({ model, el }, { kind: "atlas", label: "Concept atlas", keys: KEYS, onTheme: () => board && retheme() });
+  const { state, root, body, tools, note } = frame;
+  const data = { columns: [], values: {}, ids: [], names: [], cluster: null, n: 0 };
+
+  // Parts --------------------------------------------------------------------------------------------------------------
+  const canvas = h("canvas", { class: "wb-canvas", tabIndex: 0, role: "application", "aria-label": "Board of components. Arrows go to the neighbour, Enter selects." });
+  const tip = h("div", { class: "wb-tip", hidden: true, "aria-hidden": "true" });
+  const zoom = h("div", { class: "wb-zoom wb-group", role: "group", "aria-label": "Zoom" },
+    button("minus", "Zoom out", () => board.zoom(1 / 1.6)), button("plus", "Zoom in", () => board.zoom(1.6)), button("fit", "Show all", () => board.glideFit()));
+  const stage = h("div", { class: "wb-stage" }, canvas, zoom, tip);
+  const legend = new Legend({ onfilter: (value, done) => (done ? state.put({ min_score: value }) : filter({ min_score: value })), onpick: (query) => state.put({ query }) });
+  const count = h("div", { class: "wb-count" });
+  const order = choice("Order", (sort) => state.put({ sort }));
+  const list = new List({
+    onselect: (i, event) => select(i, event),
+    onhover: (i) => { board.hover = i; board.draw(); },
+    row: (i) => listRow(i),
+  });
+  list.onsight = (items) => { tiles.wantLoose(items); drawThumbs(); };
+  const aside = h("aside", { class: "wb-aside", "aria-label": "List of components" }, h("div", { class: "wb-aside-head" }, count, order.node), list.node);
+  const layout = h("div", { class: "wb-atlas-body" }, stage, aside);
+  const start = empty("The atlas is on its way", "Components appear here once their layer has been swept and laid out.");
+
+  const overlay = choice("Colour", (name) => state.put({ overlay: name, min_score: null }));
+  const search = searchbox("Find a component or cluster", "Find…", settled(150, (query) => state.put({ query })));
+  const level = segmented("Show", [
+    { value: "auto", text: "Auto", title: "Depending on the zoom" }, { value: "dots", text: "Dots" }, { value: "tiles", text: "Crops" }, { value: "cards", text: "Cards" },
+  ], (value) => changeLevel(value));
+  const toggle = button("list", "List", () => state.put({ show_list: !isListOpen() }), { "aria-pressed": "false" });
+  tools.append(overlay.node, search.node, level.node, toggle);
+
+  const tiles = new Tiles((kind, question) => frame.ask(kind, question), () => { board.draw(); drawThumbs(); refreshTip(); });
+  const saveView = settled(400, () => {
+    const { x, y, s } = board.view;
+    state.put({ view_box: board.isFitted ? [] : [x, y, x + board.width / s, y + board.height / s].map((v) => Math.round(v * 1000) / 1000) });
+  });
+  board = new Board(canvas, { tiles, onview: () => { hideTip(); saveView(); } });
+
+  // From the traits ----------------------------------------------------------------------------------------------------
+  function load() {
+    const given = state.get("board") || {};
+    const ready = given.n !== undefined;
+    if (!ready) {
+      frame.title(state.get("layer") ? `Concepts of ${state.get("layer")}` : "Concepts");
+      return replace(body, start);
+    }
+    if (!layout.isConnected) replace(body, layout, h("div", { class: "wb-strip" }, legend.node));
+    data.n = given.n;
+    data.columns = given.columns;
+    data.names = given.cluster_names;
+    data.prefix = `${given.layer}/${given.basis}/`;
+    data.basis = given.basis;
+    data.layer = given.layer;
+    data.values = Object.fromEntries(Object.entries(state.get("values") || {}).map(([name, packed]) => [name, array(packed)]));
+    data.cluster = data.values.cluster || null;
+    const cells = array(given.cells), places = array(given.cluster_at);
+    const sizes = new Map();
+    if (data.cluster) for (const c of data.cluster) sizes.set(c, (sizes.get(c) || 0) + 1);
+    const largest = Math.max(1, ...sizes.values());
+    const names = data.names
+      .map((name, k) => ({ name, at: [places[2 * k], places[2 * k + 1]], weight: (sizes.get(k) || 0) / largest }))
+      .filter(({ at, weight, name }) => weight > 0 && name && Number.isFinite(at[0]))
+      .sort((a, b) => b.weight - a.weight);
+    tiles.load({ digest: given.digest, cells, grid: given.grid, n: given.n, isAvailable: given.has_tiles });
+    board.inks = inks(root);
+    measure();
+    board.load({ cells, grid: given.grid, n: given.n, names });
+    const box = state.get("view_box");
+    if (box?.length === 4 && box[2] > box[0]) board.look({ s: board.width / (box[2] - box[0]), x: box[0], y: box[1] });
+    const originals = given.n_originals ? `, references from ${plural(given.n_originals, "original")}` : "";
+    const coverage = given.coverage < 1 ? `, ${Math.round(100 * given.coverage)} % of the data` : "";
+    frame.title(`Concepts of ${given.layer}`, `${plural(given.n, "component")}${data.names.length ? ` in ${plural(data.names.length, "cluster")}` : ""}${originals}${coverage}`);
+    overlay.update(data.columns.map((c) => ({ value: c.name, text: c.name.replaceAll("_", " ") })), state.get("overlay"));
+    order.update([{ value: "overlay", text: "by colour" }, { value: "address", text: "by number" }, ...(data.cluster ? [{ value: "cluster", text: "by cluster" }] : [])], state.get("sort"));
+    recolour();
+    follow();
+  }
+
+  const column = () => data.columns.find((c) => c.name === state.get("overlay")) || data.columns[0];
+  const id = (i) => data.prefix + i;
+  const index = (text) => (text && data.prefix && String(text).startsWith(data.prefix) ? Number(String(text).slice(data.prefix.length)) : -1);
+  const clusterOf = (i) => (data.cluster ? data.names[data.cluster[i]] || "" : "");
+
+  function recolour() {
+    if (!data.n) return;
+    const chosen = column();
+    board.values = chosen ? data.values[chosen.name] : new Float32Array(data.n);
+    if (chosen?.kind === "category") {
+      const sizes = new Map();
+      for (const v of board.values) if (v >= 0) sizes.set(v, (sizes.get(v) || 0) + 1);
+      chosen.order = [...sizes.keys()].sort((a, b) => sizes.get(b) - sizes.get(a) || a - b);
+    }
+    board.scale = scaleOf(chosen || { kind: "number", low: 0, high: 1 }, state.get("palette"));
+    overlay.select.value = chosen?.name ?? "";
+    filter();
+  }
+
+  function reading(i) {
+    const chosen = column();
+    if (!chosen) return "";
+    const v = data.values[chosen.name][i];
+    return chosen.kind === "category" ? chosen.names?.[v] ?? "" : `${chosen.name.replaceAll("_", " ")} ${number(v)}`;
+  }
+  board.caption = (i) => [`${data.basis} ${i}`, reading(i)];
+
+  // Which are dimmed, and the list of the others in order
+  function filter({ min_score = state.get("min_score") } = {}) {
+    if (!data.n) return;
+    const chosen = column(), values = board.values, query = state.get("query").toLocaleLowerCase();
+    const limited = min_score !== null && chosen && chosen.kind !== "category";
+    const shown = new Uint8Array(data.n);
+    const items = [];
+    const named = data.names.map((name) => name.toLocaleLowerCase().includes(query));
+    for (let i = 0; i < data.n; i++) {
+      if (limited && !(values[i] >= min_score)) continue;
+      if (query && !id(i).toLocaleLowerCase().includes(query) && !(data.cluster && named[data.cluster[i]])) continue;
+      shown[i] = 1;
+      items.push(i);
+    }
+    const sort = state.get("sort");
+    const worth = (i) => (Number.isFinite(values[i]) ? values[i] : -Infinity);
+    if (sort === "overlay" && chosen?.kind !== "category") items.sort((a, b) => worth(b) - worth(a) || a - b);
+    else if (sort === "overlay") items.sort((a, b) => values[a] - values[b] || a - b);
+    else if (sort === "cluster" && data.cluster) items.sort((a, b) => data.cluster[a] - data.cluster[b] || a - b);
+    data.rank = new Map(items.map((i, at) => [i, at + 1]));
+    board.shown = items.length === data.n ? null : shown;
+    board.draw();
+    list.load(items);
+    replace(count, items.length === data.n ? plural(data.n, "component") : `${grouped(items.length)} of ${grouped(data.n)}`);
+    order.select.value = sort;
+    if (chosen) legend.load(chosen, board.scale, min_score, state.get("query"));
+    list.select(board.selected, { scroll: false });
+  }
+
+  function follow() {
+    const i = index(state.get("component"));
+    const moved = i !== board.selected;
+    board.selected = i < data.n ? i : -1;
+    if (board.selected >= 0 && moved) {
+      board.focus = i;
+      if (!byPointer) board.reveal(i);
+    }
+    byPointer = false;
+    const members = new Set([...(state.get("components") || [])].map(index).filter((k) => k >= 0));
+    board.members = list.members = members;
+    list.select(board.selected);
+    const parts = [members.size ? `${grouped(members.size)} of ${grouped(data.n)} in the set` : "", board.selected >= 0 ? `selected ${id(i)}` : ""];
+    replace(note, parts.filter(Boolean).join(" · ") || (data.n ? "Click a component to see what it stands for" : ""));
+    board.draw();
+  }
+
+  function retheme() {
+    board.inks = inks(root);
+    board.draw();
+    list.refresh();
+  }
+
+  // From the reader ----------------------------------------------------------------------------------------------------
+  let byPointer = false;
+
+  function select(i, event) {
+    if (i < 0) return;
+    if (event?.ctrlKey || event?.metaKey) return toggleMember(i);
+    board.focus = i;
+    state.put({ component: id(i) });
+    follow();
+    frame.say(`${board.caption(i)[0]}, ${clusterOf(i)} ${reading(i)}, rank ${data.rank.get(i) ?? "–"} of ${grouped(data.rank.size)}`);
+  }
+
+  function toggleMember(i) {
+    const members = new Set(board.members);
+    if (!members.delete(i)) members.add(i);
+    choose([...members]);
+  }
+
+  // Few travel as addresses, many as positions with the digest of the board they count on.
+  function choose(members) {
+    board.members = new Set(members);
+    if (members.length <= 200) state.put({ components: members.map(id) });
+    else frame.ask("choose", { digest: tiles.digest }, { topic: "choose", buffers: [Uint32Array.from(members).buffer] });
+    frame.say(`${grouped(members.length)} of ${grouped(data.n)} selected`);
+    follow();
+  }
+
+  function changeLevel(value) {
+    state.put({ level: value });
+    // A level that would be unreadable at this zoom brings the board nearer.
+    const least = { tiles: 30, cards: 116 }[value];
+    if (least && board.view.s < least) board.zoom(least / board.view.s);
+  }
+
+  gestures();
+  function gestures() {
+    const fingers = new Map();
+    let from = null, moved = false, isArmed = false, enteredAt = 0, scrolledAt = 0;
+    const at = (event) => {
+      const area = canvas.getBoundingClientRect();
+      return [event.clientX - area.left, event.clientY - area.top];
+    };
+    canvas.addEventListener("pointerenter", () => { enteredAt = performance.now(); isArmed = false; });
+    canvas.addEventListener("pointerleave", () => { isArmed = false; hover(-1); });
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      canvas.setPointerCapture(event.pointerId);
+      fingers.set(event.pointerId, at(event));
+      from = { at: at(event), last: at(event), box: event.shiftKey, alt: event.altKey };
+      moved = false;
+      isArmed = true;
+      hideTip();
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      const [px, py] = at(event);
+      if (!fingers.has(event.pointerId)) {
+        // A page that scrolls under a resting pointer must not stop at the board: only a pointer that moves means it.
+        const now = performance.now();
+        if (now - enteredAt > 180 && now - scrolledAt > 300) isArmed = true;
+        return hover(board.hit(px, py), px, py);
+      }
+      if (fingers.size === 2) {
+        const [a, b] = [...fingers.values()], before = Math.hypot(a[0] - b[0], a[1] - b[1]);
+        fingers.set(event.pointerId, [px, py]);
+        const [c, d] = [...fingers.values()];
+        board.zoom(Math.hypot(c[0] - d[0], c[1] - d[1]) / (before || 1), (c[0] + d[0]) / 2, (c[1] + d[1]) / 2);
+        moved = true;
+        return;
+      }
+      fingers.set(event.pointerId, [px, py]);
+      if (!moved && Math.hypot(px - from.at[0], py - from.at[1]) < 5) return;
+      moved = true;
+      if (from.box) {
+        board.box = { x0: from.at[0], y0: from.at[1], x1: px, y1: py };
+        board.draw();
+      } else {
+        canvas.classList.add("wb-dragging");
+        board.pan(px - from.last[0], py - from.last[1]);
+      }
+      from.last = [px, py];
+    });
+    const end = (event) => {
+      if (!fingers.delete(event.pointerId) || fingers.size) return;
+      canvas.classList.remove("wb-dragging");
+      if (board.box) {
+        const inside = board.within(board.box);
+        board.box = null;
+        const old = [...board.members];
+        choose(from.alt ? old.filter((i) => !inside.includes(i)) : event.ctrlKey || event.metaKey ? [...new Set([...old, ...inside])] : inside);
+      } else if (!moved && event.type === "pointerup") {
+        byPointer = true;
+        select(board.hit(...at(event)), event);
+      }
+      from = null;
+    };
+    canvas.addEventListener("pointerup", end);
+    canvas.addEventListener("pointercancel", end);
+    canvas.addEventListener("dblclick", (event) => {
+      const i = board.hit(...at(event));
+      if (i >= 0) board.glideTo(i, board.view.s < 100 ? 132 : 220);
+    });
+    canvas.addEventListener("wheel", (event) => {
+      const pinch = event.ctrlKey || event.metaKey, out = event.deltaY > 0;
+      if (!pinch && !isArmed) return void (scrolledAt = performance.now());
+      if (!pinch && out && board.view.s <= board.fitting * 0.95) return; // nothing farther out: the page may scroll on
+      event.preventDefault();
+      const pixels = event.deltaY * (event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1);
+      board.zoom(Math.exp(-Math.max(-120, Math.min(120, pixels)) * (pinch ? 0.01 : 0.0022)), ...at(event));
+      isArmed = true;
+    }, { passive: false });
+    canvas.addEventListener("keydown", (event) => {
+      const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key];
+      if (way && event.shiftKey) board.pan(-60 * way[0], -60 * way[1]);
+      else if (way) {
+        const now = board.focus >= 0 ? board.focus : board.selected;
+        const next = now < 0 ? board.nearest() : board.next(now, ...way);
+        if (next >= 0) {
+          board.focus = next;
+          board.reveal(next);
+          frame.say(`${board.caption(next)[0]}, ${clusterOf(next)} ${reading(next)}`);
+        }
+      } else if (event.key === "Enter") select(board.focus >= 0 ? board.focus : board.nearest(), event);
+      else if (event.key === " ") board.focus >= 0 && toggleMember(board.focus);
+      else if (event.key === "+" || event.key === "=") board.zoom(1.35);
+      else if (event.key === "-") board.zoom(1 / 1.35);
+      else if (event.key === "0") board.glideFit();
+      else if (event.key === "Escape") choose([]);
+      else return;
+      event.preventDefault();
+    });
+    canvas.addEventListener("focus", () => board.draw());
+    canvas.addEventListener("blur", () => board.draw());
+  }
+
+  // The readout beside the pointer
+  const showTip = settled(60, (i, px, py) => {
+    if (i !== board.hover || i < 0) return;
+    const thumb = h("canvas", { class: "wb-tip-picture", width: 192, height: 192 });
+    tip.dataset.i = i;
+    const rows = data.columns.filter((c) => c.name !== "cluster").slice(0, 8).map((c) => {
+      const v = data.values[c.name][i];
+      return [h("dt", {}, c.name.replaceAll("_", " ")), h("dd", {}, c.kind === "category" ? c.names?.[v] ?? "–" : number(v))];
+    });
+    replace(tip, tiles.isAvailable ? thumb : null, h("div", {}, h("strong", {}, id(i)), clusterOf(i) ? h("div", { class: "wb-tip-cluster" }, clusterOf(i)) : null, h("dl", {}, rows)));
+    tip.hidden = false;
+    const [width, height] = [tip.offsetWidth, tip.offsetHeight];
+    const left = px + 18 + width > board.width ? px - 18 - width : px + 18;
+    tip.style.left = `${Math.max(4, Math.min(board.width - width - 4, left))}px`;
+    tip.style.top = `${Math.max(4, Math.min(board.height - height - 4, py - height / 2))}px`;
+    tiles.wantLoose([i]);
+    refreshTip();
+  });
+
+  function hover(i, px, py) {
+    if (i === board.hover) return;
+    board.hover = i;
+    canvas.classList.toggle("wb-pointing", i >= 0);
+    board.draw();
+    if (i < 0 || board.mode === "cards") hideTip(false);
+    if (i >= 0 && board.mode !== "cards") showTip(i, px, py);
+  }
+
+  function hideTip(forget = true) {
+    if (forget && board) board.hover = -1;
+    tip.hidden = true;
+  }
+
+  function refreshTip() {
+    const picture = !tip.hidden && tip.querySelector("canvas");
+    if (picture) tiles.draw(picture.getContext("2d"), Number(tip.dataset.i), 0, 0, 192, 192);
+  }
+
+  function listRow(i) {
+    const colour = board.scale.of(board.values[i]), chosen = column();
+    const v = board.values[i];
+    return [
+      h("canvas", { class: "wb-thumb", width: 72, height: 72, "data-i": i, "aria-hidden": "true" }),
+      h("div", { class: "wb-row-text" }, h("span", { class: "wb-row-name" }, `${data.basis} ${i}`), h("span", { class: "wb-row-cluster" }, clusterOf(i))),
+      h("div", { class: "wb-row-value" }, chosen && chosen.kind !== "category" ? number(v) : "", h("i", { style: { background: colour ? `rgb(${colour})` : "none" } })),
+    ];
+  }
+
+  const drawThumbs = paced(60, () => {
+    for (const row of list.rows.values()) {
+      const thumb = row.querySelector("canvas");
+      if (thumb && !thumb.dataset.done && tiles.draw(thumb.getContext("2d"), Number(thumb.dataset.i), 0, 0, 72, 72)) thumb.dataset.done = "1";
+    }
+  });
+
+  // Size ---------------------------------------------------------------------------------------------------------------
+  const isListOpen = () => state.get("show_list") ?? root.clientWidth >= 720;
+  function measure() {
+    const open = isListOpen();
+    aside.hidden = !open;
+    layout.classList.toggle("wb-with-list", open);
+    set(toggle, { "aria-pressed": String(open) });
+    board.resize(stage.clientWidth, stage.clientHeight);
+    list.draw();
+  }
+  const watch = new ResizeObserver(() => measure());
+  watch.observe(root);
+  watch.observe(stage);
+
+  state.on(["board"], load);
+  state.on(["overlay", "palette"], recolour);
+  state.on(["min_score", "query", "sort"], () => { search.update(state.get("query")); filter(); });
+  state.on(["component", "components"], follow);
+  state.on("show_list", measure);
+  state.watch("level", () => { level.update(state.get("level")); board.level = state.get("level"); board.draw(); });
+  search.update(state.get("query"));
+  load();
+
+  return () => {
+    watch.disconnect();
+    [saveView, showTip, drawThumbs].forEach((timer) => timer.stop());
+    board.draw.stop();
+    tiles.close();
+    frame.close();
+  };
+}
+
+export default { render };

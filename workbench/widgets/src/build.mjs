@@ -1,0 +1,38 @@
+// Builds every widget's script and style into ../static, or into the folder named as the first argument.
+// The result depends on these sources and the locked packages alone: no dates, no paths.
+import { build } from "esbuild";
+import { existsSync, readdirSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const target = process.argv[2] ? resolve(process.argv[2]) : join(here, "..", "static");
+
+const options = {
+  absWorkingDir: here,
+  bundle: true,
+  minify: true,
+  charset: "utf8",
+  legalComments: "none",
+  target: ["es2022"],
+  logLevel: "warning",
+};
+
+const widgets = readdirSync(here, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory() && entry.name !== "common" && existsSync(join(here, entry.name, "index.js")))
+  .map((entry) => entry.name)
+  .sort();
+
+for (const name of widgets) {
+  await build({ ...options, entryPoints: [`${name}/index.js`], format: "esm", outfile: join(target, `${name}.js`) });
+  await build({ ...options, entryPoints: [`${name}/style.css`], outfile: join(target, `${name}.css`) });
+}
+// The common part for scripts that are not built here: a constant called `workbench`.
+await build({
+  ...options,
+  entryPoints: ["common/index.js"],
+  format: "iife",
+  globalName: "workbench",
+  outfile: join(target, "common.js"),
+});
+await build({ ...options, entryPoints: ["common/style.css"], outfile: join(target, "common.css") });

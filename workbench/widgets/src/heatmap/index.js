@@ -1,0 +1,319 @@
+// HeatmapViewer: one picture, its relevance, its outputs and its leading components.
+import { address, array, bitmap, button, choice, css, empty, grouped, h, heatCss, number, paintHeat, paced, percent, plural, replace, segmented, set, shell, signed, slider, tileOf, FOR, AGAINST } from "../common/index.js";
+
+const KEYS = [
+  ["← →", "former and next sample, on the picture"], ["hold the picture, or O", "see it without colours"],
+  ["arrows in a list", "choose target or component"], ["Enter", "show the map of a component"], ["Esc", "back to all relevance"],
+];
+
+function render({ model, el }) {
+  const frame = shell({ model, el }, { kind: "heatmap", label: "Heatmap", keys: KEYS });
+  const { state, body, tools, note, root } = frame;
+  const shownBitmap = { key: null, image: null, grey: null };
+
+  // Tools --------------------------------------------------------------------------------------------------------------
+  const number_ = h("input", { type: "number", class: "wb-sample", min: 0, step: 1, "aria-label": "Sample", onchange: () => goTo(Number(number_.value)) });
+  const steps = h("div", { class: "wb-field" },
+    h("div", { class: "wb-group" }, button("left", "Former sample", () => step(-1)), number_, button("right", "Next sample", () => step(1))));
+  const sign = segmented("Sign", [{ value: "both", text: "±", title: "For and against" }, { value: "positive", text: "+", title: "Only for the output" }, { value: "negative", text: "−", title: "Only against the output" }], (value) => state.put({ sign: value }));
+  const scale = segmented("Scale", [{ value: "image", text: "Each", title: "Each map on its own scale" }, { value: "shared", text: "Shared", title: "All maps on the scale of all relevance" }], (value) => state.put({ scale: value }));
+  const sendOpacity = paced(60, (value) => state.put({ opacity: value }));
+  const opacity = slider("Opacity", { min: 0, max: 1, step: 0.05, format: (v) => percent(v), oninput: (v) => { local.opacity = v; drawPanes(); sendOpacity(v); }, onchange: (v) => sendOpacity.now(v) });
+  tools.append(steps, sign.node, scale.node, opacity.node);
+  const local = { opacity: null, plain: false };
+
+  // Body ---------------------------------------------------------------------------------------------------------------
+  const input = pane("Input");
+  const full = pane("All relevance");
+  const part = pane("");
+  const panes = h("div", { class: "wb-panes wb-dimmable", tabIndex: 0, role: "group", "aria-label": "Picture and maps. Arrows change the sample.", onkeydown: paneKey }, input.node, full.node, part.node);
+  const figures = h("p", { class: "wb-figures" });
+  const outputs = h("div", { class: "wb-outputs", role: "radiogroup", "aria-label": "Explained output", onkeydown: (event) => rove(event, outputs) });
+  const layer = choice("Layer", (value) => state.put({ layer: value }));
+  const strip = h("div", { class: "wb-comps", role: "listbox", "aria-label": "Most relevant components", onkeydown: (event) => rove(event, strip) });
+  const stripNote = h("p", { class: "wb-quiet" });
+  const content = h("div", { class: "wb-heat-body" },
+    panes, figures,
+    h("div", { class: "wb-columns" },
+      h("section", { class: "wb-column" }, h("h3", { class: "wb-h" }, "Explained output"), h("div", { class: "wb-output-head", "aria-hidden": "true" }, h("span", {}), h("span", {}, "prob."), h("span", {}, "logit")), outputs),
+      h("section", { class: "wb-column" }, h("div", { class: "wb-column-head" }, h("h3", { class: "wb-h" }, "Through which components"), layer.node), strip, stripNote)));
+  const nothing = empty("No sample selected", "Click a reference on a card, or type a sample's number above.");
+
+  function pane(title) {
+    const canvas = h("canvas", { class: "wb-picture", role: "img" });
+    const heading = h("div", { class: "wb-pane-title" }, title);
+    const legend = h("div", { class: "wb-scale" });
+    const wait = h("div", { class: "wb-pane-wait wb-waiting", hidden: true });
+    const gone = h("div", { class: "wb-pane-gone", hidden: true }, "No map: see above");
+    const node = h("figure", { class: "wb-pane" }, heading, h("div", { class: "wb-frame" }, canvas, wait, gone), legend);
+    canvas.addEventListener("pointerdown", () => plain(true));
+    canvas.addEventListener("pointerup", () => plain(false));
+    canvas.addEventListener("pointerleave", () => plain(false));
+    return { node, canvas, heading, legend, wait, gone };
+  }
+
+  function plain(on) {
+    if (local.plain === on) return;
+    local.plain = on;
+    drawPanes();
+  }
+
+  const target = () => state.get("target") || "top";
+  const fits = (given) => given && given.sample === state.get("sample") && (given.target === undefined || given.target === target());
+
+  // Drawing ------------------------------------------------------------------------------------------------------------
+  async function drawPicture() {
+    const given = state.get("picture") || {};
+    if (given.jpeg && shownBitmap.key !== given) {
+      shownBitmap.key = given;
+      const image = await bitmap(given.jpeg);
+      if (shownBitmap.key !== given) return;
+      shownBitmap.image = image;
+      shownBitmap.grey = greyed(image);
+    }
+    drawTitle();
+    drawPanes();
+  }
+
+  function drawTitle() {
+    const sample = state.get("sample"), given = state.get("picture") || {};
+    number_.value = sample ?? "";
+    number_.max = Math.max(0, state.get("n_samples") - 1);
+    if (sample === null || sample === undefined) return frame.title("Heatmap");
+    const known = given.sample === sample;
+    frame.title(`Sample ${sample}`, known ? [given.label ? `labelled ${given.label}` : "", given.key].filter(Boolean).join(" · ") : "\u00a0");
+  }
+
+  function draw() {
+    const sample = state.get("sample");
+    if (sample === null || sample === undefined) {
+      drawTitle();
+      return replace(body, nothing);
+    }
+    if (!content.isConnected) replace(body, content);
+    drawPicture();
+    drawFigures();
+    drawOutputs();
+    drawStrip();
+  }
+
+  function drawPanes() {
+    const { image, grey } = shownBitmap;
+    const heat = state.get("heat") || {}, conditional = state.get("conditional") || {};
+    const component = state.get("component");
+    const hasPicture = (state.get("picture") || {}).sample === state.get("sample");
+    input.wait.hidden = hasPicture;
+    if (image) paint(input.canvas, image, null);
+    set(input.canvas, { "aria-label": `Sample ${state.get("sample")}, as the model saw it` });
+    drawMap(full, fits(heat) ? heat : null, grey, heat.limit, "own");
+    part.node.hidden = !component;
+    panes.classList.toggle("wb-three", Boolean(component));
+    if (component) {
+      const { layer: of, name } = address(component);
+      replace(part.heading, h("span", {}, "Through "), h("strong", {}, name), h("span", { class: "wb-quiet" }, ` ${of}`), button("close", "Back to all relevance", () => state.put({ component: null }), { class: "wb-button wb-icon-only wb-bare" }));
+      const mine = fits(conditional) && conditional.component === component ? conditional : null;
+      drawMap(part, mine, grey, state.get("scale") === "shared" && fits(heat) ? heat.limit : mine?.limit, state.get("scale"));
+    }
+    input.legend.replaceChildren();
+  }
+
+  function drawMap(pane, given, grey, limit, kind) {
+    const failed = !given && state.get("status") === "failed";
+    pane.wait.hidden = Boolean(given) || failed;
+    pane.gone.hidden = !failed;
+    pane.legend.style.visibility = given ? "" : "hidden";
+    if (!given) return grey && paint(pane.canvas, grey, null);
+    const codes = array(given.map), [height, width] = given.map.shape;
+    const strength = local.opacity ?? state.get("opacity"), which = state.get("sign");
+    const image = paintHeat(new ImageData(width, height), codes, { factor: limit ? given.limit / limit : 0, sign: which, opacity: strength });
+    const layer = new OffscreenCanvas(width, height);
+    layer.getContext("2d").putImageData(image, 0, 0);
+    paint(pane.canvas, local.plain ? shownBitmap.image : grey, local.plain ? null : layer, [width, height]);
+    set(pane.canvas, { "aria-label": inWords(given, codes, width, height) });
+    drawScale(pane.legend, limit, strength, which, kind, given);
+  }
+
+  function paint(canvas, picture, layer, size) {
+    const [width, height] = picture ? [picture.width, picture.height] : size;
+    const factor = Math.max(1, Math.min(3, Math.ceil(560 / Math.max(width, height))));
+    canvas.width = width * factor;
+    canvas.height = height * factor;
+    const ctx = canvas.getContext("2d");
+    ctx.imageSmoothingQuality = "high";
+    if (picture) ctx.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    if (layer) ctx.drawImage(layer, 0, 0, canvas.width, canvas.height);
+  }
+
+  function drawScale(node, limit, strength, which, kind, given) {
+    const stops = Array.from({ length: 21 }, (_, i) => {
+      const t = i / 10 - 1, off = (which === "positive" && t < 0) || (which === "negative" && t > 0);
+      return `${off ? "transparent" : heatCss(t, strength)} ${5 * i}%`;
+    });
+    const own = kind === "shared" ? "on the scale of all relevance" : "on its own scale";
+    replace(node,
+      h("div", { class: "wb-scale-bar", style: { backgroundImage: `linear-gradient(to right, ${stops.join(", ")})` } }),
+      h("div", { class: "wb-scale-ends" }, h("span", {}, limit ? number(-limit) : ""), h("span", {}, "0"), h("span", {}, limit ? signed(limit) : "")),
+      h("div", { class: "wb-scale-note" }, limit ? own : "no relevance", given.limit && limit && given.limit > 1.001 * limit ? `, peak ${number(given.limit)} cut` : ""));
+  }
+
+  function drawFigures() {
+    const given = state.get("heat") || {};
+    if (!fits(given)) return replace(figures, "\u00a0");
+    const gap = given.gap === null ? null : Math.abs(given.gap);
+    replace(figures,
+      item("Score", number(given.score)),
+      item("Relevance, summed", number(given.total)),
+      given.gap === null ? null : item("Gap", percent(given.gap, 1), gap > 0.1 ? "wb-doubt" : "", "Share of the score that relevance does not account for"),
+      item("Rule", given.rule || "–"));
+  }
+
+  function item(word, value, kind = "", title = "") {
+    return h("span", { class: `wb-figure ${kind}`, title }, h("span", { class: "wb-quiet" }, word), " ", h("b", {}, value));
+  }
+
+  function drawOutputs() {
+    const given = state.get("outputs") || {}, chosen = target();
+    if (given.sample !== state.get("sample")) return replace(outputs, Array.from({ length: 5 }, () => h("div", { class: "wb-output-wait wb-waiting" })));
+    const known = chosen === "top" || given.top.some((o) => `logit:${o.class_}` === chosen);
+    const heat = state.get("heat") || {};
+    const rows = given.top.map((o, i) => row(o, i === 0 ? "top" : `logit:${o.class_}`, chosen === `logit:${o.class_}` || (i === 0 && chosen === "top")));
+    if (!known) rows.push(row({ name: fits(heat) ? heat.name || chosen : chosen, logit: fits(heat) ? heat.score : null, probability: null, class_: "" }, chosen, true));
+    replace(outputs, rows);
+    function row(o, value, on) {
+      return h("button", { type: "button", class: "wb-output", role: "radio", "aria-checked": String(on), tabIndex: on ? 0 : -1, title: `class ${o.class_}: ${o.name}`, onclick: () => state.put({ target: value }) },
+        h("span", { class: "wb-output-name" }, o.name || `class ${o.class_}`),
+        h("span", { class: "wb-output-bar" }, h("i", { style: { width: `${100 * (o.probability ?? 0)}%` } })),
+        h("span", { class: "wb-output-number" }, o.probability === null ? "" : percent(o.probability, o.probability < 0.1 ? 1 : 0)),
+        h("span", { class: "wb-output-logit" }, number(o.logit)));
+    }
+  }
+
+  async function drawStrip() {
+    const given = state.get("strip") || {}, layers = state.get("layers") || [];
+    const own = state.get("layer") || given.layer || "";
+    layer.node.hidden = !layers.length;
+    layer.update([...(state.get("layer") ? [] : [{ value: "", text: given.layer || "as selected" }]), ...layers.map((name) => ({ value: name, text: name }))], state.get("layer"));
+    if (!own && !state.get("component")) {
+      replace(strip);
+      return replace(stripNote, "Choose a layer, or select a component in the atlas.");
+    }
+    if (!fits(given) || (state.get("layer") && given.layer !== state.get("layer"))) {
+      replace(strip, Array.from({ length: Math.min(8, state.get("n_components")) }, () => h("div", { class: "wb-comp-wait wb-waiting" })));
+      return replace(stripNote, "\u00a0");
+    }
+    const image = await bitmap(given.sheet.jpeg);
+    if (state.get("strip") !== given) return;
+    const share = array(given.share), relevance = array(given.relevance), most = Math.max(...share.map(Math.abs), 0) || 1;
+    replace(strip, given.components.map((component, i) => {
+      const thumb = h("canvas", { width: 64, height: 64, "aria-hidden": "true", class: "wb-comp-picture" });
+      if (image) thumb.getContext("2d").drawImage(image, ...tileOf(given.sheet, i), 0, 0, 64, 64);
+      const text = `${address(component).name}, ${percent(share[i], 1)} of the layer's relevance, ${relevance[i] < 0 ? "against" : "for"} the output`;
+      return h("div", { class: "wb-comp", role: "option", "data-id": component, "aria-label": text, title: `${component}\nrelevance ${number(relevance[i])}`, onclick: () => pick(component) },
+        image ? thumb : null,
+        h("span", { class: "wb-comp-name" }, address(component).name),
+        h("span", { class: "wb-comp-share" }, percent(share[i], 1)),
+        h("span", { class: "wb-comp-bar" }, h("i", { style: { width: `${(100 * Math.abs(share[i])) / most}%`, background: css(relevance[i] < 0 ? AGAINST : FOR) } })));
+    }));
+    const sum = share.reduce((a, b) => a + Math.abs(b), 0);
+    replace(stripNote, `${plural(given.components.length, "component")} of ${grouped(given.n_components)} carry ${percent(sum)} of the layer's absolute relevance.`);
+    markComponent();
+  }
+
+  function markComponent() {
+    const options = [...strip.querySelectorAll(".wb-comp")];
+    const at = options.findIndex((option) => option.dataset.id === state.get("component"));
+    options.forEach((option, i) => {
+      set(option, { "aria-selected": String(i === at) });
+      option.tabIndex = i === Math.max(0, at) ? 0 : -1;
+    });
+  }
+
+  // From the reader ----------------------------------------------------------------------------------------------------
+  function pick(component) {
+    state.put({ component: state.get("component") === component ? null : component });
+  }
+
+  const n = () => state.get("n_samples");
+  function step(by) {
+    if (n()) goTo(((state.get("sample") ?? 0) + by + n()) % n());
+  }
+
+  function goTo(sample) {
+    if (!Number.isInteger(sample) || sample < 0 || sample >= n()) {
+      number_.value = state.get("sample") ?? "";
+      return frame.say(`There are ${plural(n(), "sample")}, from 0.`);
+    }
+    state.put({ sample });
+    frame.say(`Sample ${sample}`);
+  }
+
+  function paneKey(event) {
+    if (event.target !== panes) return;
+    if (event.key === "ArrowRight") step(1);
+    else if (event.key === "ArrowLeft") step(-1);
+    else if (event.key === "Escape") state.put({ component: null });
+    else if (event.key.toLowerCase() === "o") {
+      plain(true);
+      panes.addEventListener("keyup", () => plain(false), { once: true });
+    } else return;
+    event.preventDefault();
+  }
+
+  function rove(event, list) {
+    const options = [...list.querySelectorAll('[role="radio"], [role="option"]')], at = options.indexOf(document.activeElement);
+    if (at < 0) return;
+    if ((event.key === "Enter" || event.key === " ") && list === strip) {
+      event.preventDefault();
+      return options[at].click();
+    }
+    const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const next = options[(at + by + options.length) % options.length];
+    options.forEach((option) => (option.tabIndex = option === next ? 0 : -1));
+    next.focus();
+    if (list === outputs) next.click();
+  }
+
+  state.on("picture", drawPicture);
+  state.on(["sample", "target"], draw);
+  state.on(["sign", "scale", "conditional"], drawPanes);
+  state.on("opacity", () => { local.opacity = null; opacity.update(state.get("opacity")); drawPanes(); });
+  state.on("heat", () => { drawPanes(); drawFigures(); drawOutputs(); });
+  state.on("outputs", drawOutputs);
+  state.on(["strip", "layer", "layers"], drawStrip);
+  state.on("component", () => { drawPanes(); markComponent(); if (!(state.get("strip") || {}).layer) drawStrip(); });
+  state.on("n_samples", drawTitle);
+  state.on("status", () => state.get("status") === "failed" && content.isConnected && drawPanes());
+  state.watch("sign", () => sign.update(state.get("sign")));
+  state.watch("scale", () => scale.update(state.get("scale")));
+  opacity.update(state.get("opacity"));
+  replace(note, "");
+  draw();
+  return () => {
+    sendOpacity.stop();
+    frame.close();
+  };
+}
+
+// Light and without colour, so that the colours above can be told apart.
+function greyed(image) {
+  if (!image) return null;
+  const canvas = new OffscreenCanvas(image.width, image.height), ctx = canvas.getContext("2d");
+  ctx.drawImage(image, 0, 0);
+  const pixels = ctx.getImageData(0, 0, image.width, image.height), data = pixels.data;
+  for (let i = 0; i < data.length; i += 4) data[i] = data[i + 1] = data[i + 2] = Math.min(255, 110 + 0.55 * (0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2]));
+  ctx.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+function inWords(given, codes, width, height) {
+  let peak = 0;
+  for (let i = 1; i < codes.length; i++) if (codes[i] !== -128 && Math.abs(codes[i]) > Math.abs(codes[peak])) peak = i;
+  if (!given.limit) return "Map without relevance";
+  const third = (at, size, names) => names[Math.min(2, Math.floor((3 * at) / size))];
+  const where = `${third(Math.floor(peak / width), height, ["upper", "middle", "lower"])} ${third(peak % width, width, ["left", "centre", "right"])}`;
+  return `Map of ${given.component || "all relevance"} for ${given.name || given.target}, strongest in the ${where}, values ${number(given.low)} to ${number(given.high)}`;
+}
+
+export default { render };
