@@ -14,8 +14,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SWAPS = {
     '"efficientnet_lite0"': '"toy-cnn"',
     '"photos"': '"toy"',
-    "blocks.4": "features.3",
-    "bn2": "features.6",
+    "blocks.4": "features.6",
+    "bn2": "features.11",
 }
 
 
@@ -40,14 +40,14 @@ def test_the_python_runs(tmp_path, monkeypatch):
             block = block.replace(real, toy)
         exec(compile(block, "README.md", "exec"), space)
     assert space["explanation"].gap.isfinite().all()
-    assert space["s"].selection.component == "features.6/unit/17"
+    assert space["s"].selection.component == "features.11/unit/17"
 
 
 def test_the_commands_exist(capsys):
     from workbench.cli import main
 
     for line in "\n".join(blocks("sh")).splitlines():
-        words = line.split("#")[0].split()
+        words = line.split("#")[0].split() or [""]
         if words[0] == "workbench":
             with pytest.raises(SystemExit) as ended:
                 main([words[1], "--help"])
