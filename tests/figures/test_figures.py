@@ -87,15 +87,21 @@ def test_every_figure_is_plain_described_and_escaped(name):
 
 
 def test_signed_maps_are_blue_and_orange_around_a_neutral_zero():
-    fig = attribution().plot()
+    fig = attribution().plot(percentile=100)
     first, second = (t for t in fig.data if isinstance(t, go.Heatmap))
     assert (first.zmin, first.zmid, first.zmax) == (-50.0, 0, 50.0)
     assert second.zmax == pytest.approx(float(attribution().heatmap[1].abs().max()))
     middle = dict(first.colorscale)[0.5]
     assert middle.endswith(",0.000)")  # nothing is laid over the picture where there is no relevance
     assert list(first.colorbar.ticktext) == ["-50", "0", "50"]
-    shared = attribution().plot(scale="shared")
+    shared = attribution().plot(scale="shared", percentile=100)
     assert {t.zmax for t in shared.data if isinstance(t, go.Heatmap)} == {50.0}
+
+
+def test_a_single_bright_pixel_does_not_pale_the_rest():
+    first = next(t for t in attribution().plot().data if isinstance(t, go.Heatmap))
+    assert first.zmax == pytest.approx(float(np.percentile(attribution().heatmap[0].abs(), 99.5)))
+    assert first.colorbar.ticktext[2].startswith("≥ ")
 
 
 def test_attribution_says_score_gap_and_place():

@@ -27,6 +27,7 @@ def attribution_figure(
     layer: str | None = None,
     n_components: int = 8,
     opacity: float = 0.9,
+    percentile: float = 99.5,
 ) -> go.Figure:
     """Draw the first `n` pictures, each beside its heatmap, and below a recorded layer its leading components.
 
@@ -43,9 +44,13 @@ def attribution_figure(
         Bars at most.
     opacity : float, 0 to 1
         Of the strongest relevance over the grey picture.
+    percentile : float, 0 to 100
+        The share of pixels that the colours tell apart: single pixels far above all others are drawn in full colour
+        instead of making the rest pale. The legend ends at this value and says so; 100 takes the largest.
     """
     check.one_of("scale", scale, ("each", "shared"))
     check.between("opacity", opacity, 0, 1)
+    check.between("percentile", percentile, 0, 100, left_open=True)
     rows = min(check.positive("n", n), len(attribution))
     recorded = layer or next(iter(attribution.relevance), None)
     # Pictures, heatmaps, room for the legend and for addresses, bars.
@@ -60,12 +65,12 @@ def attribution_figure(
         subplot_titles=[t for row in range(rows) for t in _titles(attribution, row, recorded)],
     )
     heat = np.asarray(attribution.heatmap, dtype=np.float32)[:rows]
-    shared = float(np.nanmax(np.abs(heat))) if heat.size else 0.0
+    limits = [float(np.nanpercentile(np.abs(one), percentile)) or float(np.nanmax(np.abs(one))) for one in heat]
     for row in range(rows):
-        limit = shared if scale == "shared" else float(np.nanmax(np.abs(heat[row])))
+        limit = max(limits) if scale == "shared" else limits[row]
         _picture(fig, attribution, row, grey=False, column=1)
         _picture(fig, attribution, row, grey=True, column=2)
-        _heatmap(fig, heat[row], row, limit or 1.0, opacity, rows, on_picture=bool(attribution.pictures))
+        _heatmap(fig, heat[row], row, limit or 1.0, opacity, on_picture=bool(attribution.pictures))
         if recorded:
             top = attribution.top(recorded, n_components, row=row)
             fig.add_trace(signed_bars(list(top.components), top.scores), row=row + 1, col=4)
@@ -122,10 +127,10 @@ def _axis(fig: go.Figure, row: int, column: int) -> str:
     return next(fig.select_xaxes(row=row + 1, col=column)).plotly_name.replace("axis", "")
 
 
-def _heatmap(
-    fig: go.Figure, heat: np.ndarray, row: int, limit: float, opacity: float, rows: int, *, on_picture: bool
-) -> None:
+def _heatmap(fig: go.Figure, heat: np.ndarray, row: int, limit: float, opacity: float, *, on_picture: bool) -> None:
     domain = next(fig.select_yaxes(row=row + 1, col=2)).domain
+    # Say where pixels lie beyond the legend.
+    low, high = ("≤ " if np.nanmin(heat) < -limit else "", "≥ " if np.nanmax(heat) > limit else "")
     right = next(fig.select_xaxes(row=row + 1, col=2)).domain[1]
     fig.add_trace(
         go.Heatmap(
@@ -141,7 +146,7 @@ def _heatmap(
                 "xanchor": "left",
                 "thickness": 10,
                 "tickvals": [-limit, 0, limit],
-                "ticktext": [f"{-limit:.2g}", "0", f"{limit:.2g}"],
+                "ticktext": [f"{low}{-limit:.2g}", "0", f"{high}{limit:.2g}"],
             },
             hovertemplate="x %{x}, y %{y}: %{z:.3g}<extra></extra>",
         ),

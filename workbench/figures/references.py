@@ -34,7 +34,7 @@ def references_figure(
     ----------
     references : ReferenceSet
     components : sequence of addresses or indices, optional
-        Rows; the six with the largest first value if not given.
+        Rows; the six with the largest mean of what is shown if not given.
     n : int
         References per component.
     pictures : callable or mapping, optional
@@ -44,8 +44,9 @@ def references_figure(
     """
     n = min(check.positive("n", n), references.ids.shape[1])
     if components is None:
-        first = np.asarray(references.values)[:, 0] if references.ids.shape[1] else np.zeros(0)
-        chosen = [int(i) for i in np.argsort(-first, kind="stable")[:6]]
+        # All that are shown, not the first alone: where activations are capped, as by ReLU6, many share the first.
+        mean = np.nan_to_num(np.asarray(references.values)[:, :n], neginf=0.0).mean(axis=1)
+        chosen = [int(i) for i in np.argsort(-mean, kind="stable")[:6]]
     else:
         chosen = [references.index(c) for c in components]
     if pictures is None:
