@@ -88,7 +88,7 @@ def load(spec: Any, **options: Any) -> Dataset:
             raise BadValueError(f"An open data set takes no {', '.join(sorted(set(options) - {'transform'}))}.")
         return spec.using(options["transform"]) if options.get("transform") is not None else spec
     if isinstance(spec, str) and spec.startswith("torchvision:"):
-        from workbench.data.packaged import torchvision_set
+        from workbench.data.torchvision_sets import torchvision_set
 
         return _call(torchvision_set, spec, spec.partition(":")[2], **options)
     if isinstance(spec, str) and spec in DATA:

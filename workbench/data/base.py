@@ -234,7 +234,7 @@ class Dataset(ABC):
             digest.update(json.dumps(head, sort_keys=True, default=str).encode())
             for line in self._identity():
                 digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
-            digest.update(np.ascontiguousarray(self.labels).tobytes())
+            digest.update(self._label_identity())
             digest.update(np.ascontiguousarray(self.origins).tobytes())
             digest.update(self._probe())
             self._fingerprint = Fingerprint(digest.hexdigest(), self.name)
@@ -257,6 +257,10 @@ class Dataset(ABC):
         """Give one line per sample that changes when its file does."""
         return self.keys
 
+    def _label_identity(self) -> bytes:
+        """Give bytes that change when a label does."""
+        return np.ascontiguousarray(self.labels).tobytes()
+
     def _index(self, i: Any) -> int:
         if isinstance(i, (int, np.integer)) and not isinstance(i, bool) and 0 <= i < len(self):
             return int(i)
@@ -273,10 +277,13 @@ class Dataset(ABC):
                 hint="The others are not affected. Replace or remove the file, then open the data set anew.",
             ) from error
 
+    def _probes(self) -> list[int]:
+        return sorted({int(p) for p in np.linspace(0, len(self) - 1, _PROBES)})
+
     def _probe(self) -> bytes:
         digest = hashlib.blake2b(digest_size=16)
         random = self.transform.random_parts if isinstance(self.transform, WrappedTransform) else []
-        for turn, i in enumerate(sorted({int(p) for p in np.linspace(0, len(self) - 1, _PROBES)})):
+        for turn, i in enumerate(self._probes()):
             try:
                 x = self.tensor(i)
             except DataError:

@@ -13,6 +13,7 @@ from PIL import Image
 from workbench.core import check
 from workbench.core.errors import BadValueError
 from workbench.data.artifacts import ARTIFACTS
+from workbench.data.backgrounds import BACKGROUNDS, background
 from workbench.data.base import Dataset
 from workbench.data.transforms import Transform
 
@@ -22,7 +23,6 @@ SIZE = 64
 SHAPES = ("disc", "square", "triangle")
 TEXTURES = ("striped", "dotted")
 COLOURS = ("red", "green", "blue", "orange")
-BACKGROUNDS = ("plain", "gradient", "noise", "waves")
 TOY_TRANSFORM = Transform(size=SIZE, resize_short=SIZE, mean=(0.5,), std=(0.25,), interpolation="bilinear")
 
 # Raised when the pictures change, so that stored results and the cached network are made anew.
@@ -130,7 +130,7 @@ class ToyData(Dataset):
         i = self._index(i)
         rng = np.random.default_rng([VERSION, self.seed, _SPLITS[self.split], 3, i])
         shape, texture = divmod(int(self.labels[i]), len(TEXTURES))
-        picture = _background(int(self._background[i]), rng)
+        picture = background(int(self._background[i]), rng, height=SIZE, width=SIZE)
         picture, masks = _object(picture, shape, texture, _RGB[self._colour[i]], rng)
         picture = np.clip(np.round(picture + rng.normal(0, 5, picture.shape)), 0, 255).astype(np.uint8)
         if self.has_artifact[i]:
@@ -158,24 +158,6 @@ class ToyData(Dataset):
         yield f"{VERSION} {self.seed} {self.split} {self.artifact_name}"
         yield self.has_artifact.tobytes().hex()
         yield from self.keys
-
-
-def _background(kind: int, rng: np.random.Generator) -> np.ndarray:
-    """Paint a muted background, (y, x, 3) float32."""
-    first, second = rng.uniform(90, 190, 3).astype(np.float32), rng.uniform(90, 190, 3).astype(np.float32)
-    angle, phase = rng.uniform(0, 2 * np.pi, 2)
-    if kind == 0:
-        mix = np.zeros((SIZE, SIZE), np.float32)
-    elif kind == 1:
-        along = (_X - SIZE / 2) * np.cos(angle) + (_Y - SIZE / 2) * np.sin(angle)
-        mix = along / (1.5 * SIZE) + 0.5
-    elif kind == 2:
-        coarse = rng.random((9, 9)).astype(np.float32)
-        mix = np.asarray(Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-    else:
-        along = _X * np.cos(angle) + _Y * np.sin(angle)
-        mix = 0.5 + 0.5 * np.sin(along * (2 * np.pi / 32) + phase)
-    return first + (second - first) * np.clip(mix, 0, 1)[..., None].astype(np.float32)
 
 
 def _object(
