@@ -1,8 +1,9 @@
 """Explanations, plain and conditional on concepts (CRP), read off one forward pass.
 
-Conditional relevance is computed in stages (Achtibat et al. 2023, section on conditional relevance): from the target to the
-first conditioned layer, there all other components are set to zero, on to the next, and last to the input. Relevance that
-flows beside a conditioned layer is left out. Within one layer a set of components means "or", across layers "and".
+Conditional relevance is computed in stages (Achtibat et al. 2023, section on conditional relevance): from the target
+to the first conditioned layer, there all other components are set to zero, on to the next, and last to the input.
+Relevance that flows beside a conditioned layer is left out. Within one layer a set of components means "or", across
+layers "and".
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from workbench.core.ids import ComponentId
 if TYPE_CHECKING:
     from workbench.models.handle import ModelHandle
 
-__all__ = ["Explanation", "concept_maps", "explain", "heat", "rule_of"]
+__all__ = ["GRADIENTS", "Explanation", "concept_maps", "explain", "heat", "rule_name", "rule_of"]
 
 GRADIENTS = ("gradient", "input_x_gradient", "integrated_gradients")
 
@@ -55,6 +56,11 @@ class Explanation:
 def rule_of(name: Any) -> Any:
     """A composite by its name; gradient methods, composites and zennit composites as they are."""
     return name if not isinstance(name, str) or name in GRADIENTS else composite(name)
+
+
+def rule_name(rule: Any) -> str:
+    """How people read which rule was used."""
+    return str(rule) if isinstance(rule, (str, Composite)) else f"{type(rule).__name__} (zennit)"
 
 
 def explain(
@@ -115,7 +121,7 @@ def begin(
     if target.kind != "component":
         return graph.output, target.start(graph.output, labels=labels, as_gradient=as_gradient)
     address = handle.layers.component(target.args[0])
-    layer, tensor = handle.layers[address.layer], graph.tensors[address.layer]
+    layer, tensor = handle.layers[address.layer], graph.tensor(address.layer)
     value = torch.ones_like(tensor) if as_gradient else tensor.detach()
     seed = value * _mask(handle, tensor, address.layer, (address.index,))
     score = layer.components_first(tensor.detach())[:, address.index].sum(1)

@@ -1,9 +1,9 @@
 """One forward pass under relevance rules, and the questions that its graph answers.
 
-Two ways lead to the graph. Ours patches leaf modules with the autograd nodes of `kernels.py` for the duration of the forward
-pass. A zennit ``Composite`` handed in by the user is entered as it is and stays on until the graph is closed.
-Residual sums share relevance in both: additions of two tensors that depend on the input are caught as they happen, so no
-list of block classes is needed.
+Two ways lead to the graph. Ours patches leaf modules with the autograd nodes of `kernels.py` for the duration of the
+forward pass. A zennit ``Composite`` handed in by the user is entered as it is and stays on until the graph is closed.
+Residual sums share relevance in both: additions of two tensors that depend on the input are caught as they happen, so
+no list of block classes is needed.
 """
 
 from __future__ import annotations
@@ -65,21 +65,39 @@ class Graph:
         RuleError
             If no path leads from a tensor to the source.
         """
-        ends = [self.x if name is None else self._unchanged(name) for name in to]
+        ends = [self.x if name is None else self.tensor(name) for name in to]
+        unreached: list[str] = []
 
-        def once(one: Tensor) -> tuple[Tensor | None, ...]:
-            return torch.autograd.grad(source, ends, one, retain_graph=keep, allow_unused=True)
+        def once(one: Tensor) -> tuple[Tensor, ...]:
+            parts = torch.autograd.grad(source, ends, one, retain_graph=keep, allow_unused=True)
+            unreached.extend(name or "the input" for name, part in zip(to, parts, strict=True) if part is None)
+            return tuple(end if part is None else part for end, part in zip(ends, parts, strict=True))
 
-        parts = once(seed) if seed.ndim == source.ndim else torch.func.vmap(once)(seed)
-        for name, part in zip(to, parts, strict=True):
-            if part is None:
-                raise RuleError(
-                    f'No relevance reaches "{name or "the input"}": it does not lie on the path.',
-                    hint="Name layers that feed the target; in one condition, layers of a single path, none beside another.",
-                )
-        return [p for p in parts if p is not None]
+        try:
+            parts = once(seed) if seed.ndim == source.ndim else torch.func.vmap(once)(seed)
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            raise ModelError(
+                "A module's output is overwritten in place by a function, so relevance cannot pass through it.",
+                hint="Write x = f(x) instead of f(x, inplace=True) or x.f_() in the model's forward function.",
+            ) from error
+        if unreached:
+            raise RuleError(
+                f'No relevance reaches "{unreached[0]}": it does not lie on the path.',
+                hint="Name layers that feed the target; in one condition, layers of a single path, "
+                "none beside another.",
+            )
+        return list(parts)
 
-    def _unchanged(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> Tensor:
+        """The output of a recorded layer.
+
+        Raises
+        ------
+        ModelError
+            If something overwrote it later in the forward pass.
+        """
         tensor = self.tensors[name]
         if tensor._version != self._versions[name]:
             raise ModelError(
@@ -123,18 +141,35 @@ def ruled_forward(
         with ExitStack() as during_forward:
             if isinstance(rule, Composite):
                 during_forward.enter_context(patched_forward(_patches(handle, rule)))
-            # After the rules, so that what is recorded is what the next module receives.
+            # After the rules and the edits, so that what is recorded is what the next module receives.
+            during_forward.enter_context(handle.edited(_proportional if rule is not None else None))
             during_forward.enter_context(record(handle.module, layers, see or tensors.__setitem__))
-            during_forward.enter_context(handle.edited())
-            if rule is not None:
-                during_forward.enter_context(_Sums(_sum_rule(rule)))
+            during_forward.enter_context(_Sums(None if rule is None else _sum_rule(rule)))
             output = handle.logits(handle.module(x))
-        if not bool(torch.isfinite(output.detach().sum())):
-            bad = (~torch.isfinite(output.detach().flatten(1)).all(1)).nonzero().flatten().tolist()
+        _check_output(handle, x, output)
+        for name, tensor in tensors.items():
+            if not tensor.requires_grad:
+                raise RuleError(f'"{name}" does not depend on the input in a way that can be followed back.')
+        yield Graph(x, output, tensors)
+
+
+def _check_output(handle: ModelHandle, x: Tensor, output: Tensor) -> None:
+    if not output.requires_grad:
+        raise ModelError(
+            f"The output of {handle.card.name} cannot be followed back to its input.",
+            hint="Return the numbers before argmax, detach() or no_grad().",
+        )
+    if not bool(torch.isfinite(output.detach().sum())):
+        bad = (~torch.isfinite(output.detach().flatten(1)).all(1)).nonzero().flatten().tolist()
+        if bad:  # a sum of finite numbers may be infinite too
             raise NotFiniteError(
                 f"The model's output is not finite for {len(bad)} of {len(x)} inputs (numbers {bad[:5]} of the batch)."
             )
-        yield Graph(x, output, tensors)
+
+
+def _proportional(edit: Any) -> Any:
+    """An edit of activations that shares relevance like a linear layer: what it adds takes its part."""
+    return lambda x: RuledPool.apply(x, edit, 1e-6) if x.requires_grad else edit(x)
 
 
 def rule_table(handle: ModelHandle, chosen: Composite) -> RuleTable:
@@ -205,13 +240,24 @@ def _zennit(handle: ModelHandle, rule: Any) -> Any:
 
     if not isinstance(rule, ZennitComposite):
         raise BadValueError(f"A rule is the name of a composite, a Composite or a zennit composite; got {rule!r}.")
-    twice = [n for n, count in handle.calls.items() if count > 1 and hasattr(handle.module.get_submodule(n), "weight")]
+    from zennit.rules import Pass
+
+    twice = [
+        name
+        for name, count in handle.calls.items()
+        if count > 1 and not isinstance(_hook_of(rule, name, handle.module.get_submodule(name)), (Pass, type(None)))
+    ]
     if twice:
         raise RuleError(
             f'zennit keeps one set of tensors per module, and "{twice[0]}" runs {handle.calls[twice[0]]} times.',
             hint="Use one of our composites by name, which handle repeated modules.",
         )
     return _restoring(handle.module, rule)
+
+
+def _hook_of(rule: Any, name: str, module: nn.Module) -> Any:
+    """What a zennit composite would put on a module."""
+    return rule.module_map({}, name, module) if next(module.children(), None) is None else None
 
 
 @contextmanager
@@ -228,31 +274,42 @@ def _restoring(module: nn.Module, rule: Any) -> Iterator[None]:
 
 
 class _Sums(TorchFunctionMode):
-    """Lets sums of two tensors that depend on the input share relevance in proportion."""
+    """Lets sums of two tensors that depend on the input share relevance in proportion; none: as autograd does.
 
-    def __init__(self, epsilon: float):
+    ``a += b`` gives a fresh tensor either way, so that what was recorded of `a` stays as it is.
+    """
+
+    def __init__(self, epsilon: float | None):
         super().__init__()
         self.epsilon = epsilon
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called for each torch function that runs inside."""
         name = getattr(func, "__name__", "")
-        if name in _SUMS and _is_residual(args):
-            a, b = args[0], args[1]
-            if kwargs and kwargs.get("alpha", 1) != 1:
-                b = b * kwargs["alpha"]
-            if name == "add_" and not _is_operator(sys._getframe(1)):
-                # `a.add_(b)` changes `a` itself, `a += b` binds the name anew and may get a fresh tensor.
-                return a.copy_(NormSum.apply(a.clone(), b, self.epsilon))
-            return NormSum.apply(a, b, self.epsilon)
-        return func(*args, **(kwargs or {}))
+        terms = _terms(args, kwargs) if name in _SUMS else None
+        if terms is None:
+            return func(*args, **(kwargs or {}))
+        a, b = terms
+        if kwargs and kwargs.get("alpha", 1) != 1:
+            b = b * kwargs["alpha"]
+        # `a.add_(b)` changes `a` itself, `a += b` binds the name anew and may get a fresh tensor.
+        is_in_place = name == "add_" and not _is_operator(sys._getframe(1))
+        total = self._sum(a.clone() if is_in_place else a, b)
+        return a.copy_(total) if is_in_place else total
+
+    def _sum(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.epsilon is None:
+            return a + b
+        return NormSum.apply(*torch.broadcast_tensors(a, b), self.epsilon)
 
 
 class _Watch(TorchFunctionMode):
     """Counts functions that redistribute relevance and run outside of modules."""
 
-    _QUIET = ("__get__", "__set__", "view", "reshape", "flatten", "permute", "transpose", "unsqueeze", "squeeze", "size",
-              "dim", "contiguous", "cat", "stack", "chunk", "split", "__getitem__", "expand", "to", "detach", "shape")  # fmt: skip
+    _QUIET = (
+        "__get__", "__set__", "view", "reshape", "flatten", "permute", "transpose", "unsqueeze", "squeeze", "size",
+        "dim", "contiguous", "cat", "stack", "chunk", "split", "__getitem__", "expand", "to", "detach", "shape",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
@@ -263,17 +320,20 @@ class _Watch(TorchFunctionMode):
         """Called for each torch function that runs inside."""
         name = getattr(func, "__name__", "")
         if self.is_on and name not in self._QUIET and any(isinstance(a, Tensor) and a.requires_grad for a in args):
-            name = "residual sum" if name in _SUMS and _is_residual(args) else name.strip("_")
+            name = "residual sum" if name in _SUMS and _terms(args, kwargs) is not None else name.strip("_")
             self.seen[name] = self.seen.get(name, 0) + 1
         return func(*args, **(kwargs or {}))
 
 
-def _is_residual(args: Any) -> bool:
-    return (
-        len(args) > 1
-        and all(isinstance(a, Tensor) and a.requires_grad and a.is_floating_point() for a in args[:2])
-        and args[0].shape == args[1].shape
-    )
+def _terms(args: Any, kwargs: Any) -> tuple[Tensor, Tensor] | None:
+    """The two terms of a sum, if both depend on the input."""
+    kwargs = kwargs or {}
+    terms = [*args[:2], *(kwargs[k] for k in ("input", "other") if k in kwargs)]
+    if len(terms) != 2 or "out" in kwargs:
+        return None
+    if all(isinstance(t, Tensor) and t.requires_grad and t.is_floating_point() for t in terms):
+        return terms[0], terms[1]
+    return None
 
 
 def _is_operator(frame: Any) -> bool:

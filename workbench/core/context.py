@@ -15,10 +15,21 @@ __all__ = ["Context"]
 class Context(Protocol):
     """What a method's `fit` is given."""
 
-    model: Any
-    data: Any
-    store: Any
-    progress: Progress
+    @property
+    def model(self) -> Any:
+        """The model's handle."""
+
+    @property
+    def data(self) -> Any:
+        """The data set."""
+
+    @property
+    def store(self) -> Any:
+        """Where results are kept."""
+
+    @property
+    def progress(self) -> Progress:
+        """Where long work reports to."""
 
     def activations(self, layer: str, *, pooling: str = "max") -> ActivationTable:
         """Pooled activations; swept first if they are not in the store."""
@@ -26,11 +37,11 @@ class Context(Protocol):
     def relevances(self, layer: str, *, target: Any = None, rule: Any = None) -> ActivationTable:
         """Pooled relevances; swept first if they are not in the store."""
 
-    def references(self, layer: str, *, by: str = "activation", k: int = 20, per_origin: int = 1) -> ReferenceSet:
+    def references(self, layer: str, by: str = "activation", k: int = 20, per_origin: int = 1) -> ReferenceSet:
         """Reference samples of each component."""
 
     def explain(
-        self, sample: Any, target: Any = None, *, given: Sequence[str] = (), record: Sequence[str] = ()
+        self, sample: Any = None, target: Any = None, *, given: Sequence[str] = (), record: Sequence[str] = ()
     ) -> Attribution:
         """Attribution of one or more samples."""
 

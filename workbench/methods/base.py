@@ -44,15 +44,16 @@ class Source:
 class Method:
     """Base of all methods.
 
-    The constructor stores its arguments under their names and does nothing else. `fit(ctx)` learns, returns the method, and
-    leaves what it learned in attributes that end in an underscore. `state` and `restore` turn these into arrays and
-    back, so that a second fit with the same recipe loads instead of computing.
+    The constructor stores its arguments under their names and does nothing else. `fit(ctx)` learns, returns the
+    method, and leaves what it learned in attributes that end in an underscore. `state` and `restore` turn these into
+    arrays and back, so that a second fit with the same recipe loads instead of computing.
     """
 
     name: ClassVar[str] = ""
     result_version: ClassVar[int] = 1
     source: ClassVar[Source] = Source("")
     needs: ClassVar[tuple[str, ...]] = ()
+    session_: Any
 
     def params(self) -> dict[str, Any]:
         """The constructor's arguments with their present values."""
@@ -144,7 +145,7 @@ def register_method(
         False for what may still change; lists say so.
     """
 
-    def add(cls: type) -> type:
+    def add(cls: Any) -> Any:
         cls.name, cls.source, cls.needs = name, source, tuple(needs)
         return METHODS.register(name, cls, stable=stable)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -148,11 +148,18 @@ class ModelHandle:
         return x.to(self.device, self.dtype, non_blocking=True)
 
     @contextmanager
-    def edited(self) -> Iterator[None]:
-        """Activation edits, for as long as the context lasts."""
+    def edited(self, wrap: Callable[[Any], Any] | None = None) -> Iterator[None]:
+        """Activation edits, for as long as the context lasts.
+
+        Parameters
+        ----------
+        wrap : callable, optional
+            Makes another function of each edit, as relevance rules do.
+        """
         with ExitStack() as stack:
             if self._changes:
-                stack.enter_context(record(self.module, self._changes, lambda layer, t: self._changes[layer](t)))
+                changes = {k: wrap(v) for k, v in self._changes.items()} if wrap else self._changes
+                stack.enter_context(record(self.module, changes, lambda layer, t: changes[layer](t)))
             yield
 
     def variant(self, edits: Sequence[Edit], *, name: str = "") -> ModelHandle:

@@ -1,4 +1,4 @@
-"""A progress bar where someone can see it: in notebooks and terminals; log lines elsewhere."""
+"""Where a job's progress is seen: a bar in notebooks and terminals, log lines elsewhere, or what the user handed in."""
 
 from __future__ import annotations
 
@@ -7,33 +7,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workbench.core.progress import LoggingProgress, SilentProgress, TqdmProgress
+from workbench.core.progress import LoggingProgress, Progress, SilentProgress, TqdmProgress
 
 __all__ = ["shown"]
 
 
 @contextmanager
-def shown(progress: Any) -> Iterator[None]:
-    """Mirror a job's progress for as long as the context lasts."""
+def shown(progress: Any, given: Progress | None = None) -> Iterator[None]:
+    """Mirror a job's progress for as long as the context lasts.
+
+    Parameters
+    ----------
+    progress : Progress
+        The job's.
+    given : Progress, optional
+        Where to; cancelling it stops the job. Default: a bar, or log lines.
+    """
     listeners = getattr(progress, "listeners", None)
     if listeners is None:
         yield
         return
-    mirror: SilentProgress = TqdmProgress(leave=True) if _someone_looks() else LoggingProgress()
+    mirror: Progress = given or (TqdmProgress(leave=True) if _someone_looks() else LoggingProgress())
+    seen: dict[str, Any] = {"title": "", "done": 0, "note": ""}
 
     def listen(one: SilentProgress) -> None:
-        if one.title != mirror.title:
+        if one.title != seen["title"] or one.done < seen["done"]:
+            seen.update(title=one.title, done=0, note="")
             mirror.start(one.title, one.total)
-        if (one.done, one.note) != (mirror.done, mirror.note):
-            mirror.done, mirror.note = one.done, one.note
-            mirror.report()
+        if (one.done, one.note) != (seen["done"], seen["note"]):
+            n = one.done - seen["done"]
+            seen.update(done=one.done, note=one.note)
+            mirror.step(n, note=one.note)
 
     listeners.append(listen)
     try:
         yield
     finally:
         listeners.remove(listen)
-        if mirror.title:
+        if seen["title"]:
             mirror.close()
 
 

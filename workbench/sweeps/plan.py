@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench.attribution.base import Target
+from workbench.attribution.crp import rule_name
 from workbench.attribution.rules import Composite
+from workbench.attribution.zennit_text import zennit_digest
 from workbench.core import check
 from workbench.core.errors import BadValueError, UnknownSampleError
 from workbench.store.recipe import Recipe
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from workbench.data.base import Dataset
     from workbench.models.handle import ModelHandle
 
-__all__ = ["RESULT_VERSION", "SweepPlan", "chosen_samples", "plan_sweep", "rule_facts", "subset_facts"]
+__all__ = ["RESULT_VERSION", "SweepPlan", "chosen_samples", "measured", "plan_sweep", "rule_facts", "subset_facts"]
 
 RESULT_VERSION = 1
 """Raised whenever a sweep's numbers change."""
@@ -52,8 +54,10 @@ class SweepPlan:
         Of the whole pass.
     row_bytes : int
         Stored bytes per sample.
-    seconds_per_sample : float
-        Estimated from a forward pass.
+    memory_bytes : int
+        Expected memory for the model, its activations and one shard.
+    seconds_per_sample : float or None
+        Estimated from a forward pass by `measured`; None before.
     """
 
     layers: tuple[str, ...]
@@ -66,7 +70,7 @@ class SweepPlan:
     recipe: Recipe
     row_bytes: int
     memory_bytes: int
-    seconds_per_sample: float
+    seconds_per_sample: float | None = None
 
     @property
     def is_subset(self) -> bool:
@@ -81,13 +85,19 @@ class SweepPlan:
     @property
     def cost(self) -> str:
         """Expected time, disk and memory, in words."""
+        seconds = self.seconds_per_sample
+        time_text = "" if seconds is None else f"about {_duration(seconds * len(self.samples))}, "
         return (
-            f"about {_duration(self.seconds_per_sample * len(self.samples))}, {self.disk_bytes / 1e6:.0f} MB on disk, "
-            f"{self.memory_bytes / 1e6:.0f} MB of memory at batch {self.batch}"
+            f"{time_text}{_megabytes(self.disk_bytes)} on disk, "
+            f"{_megabytes(self.memory_bytes)} of memory at batch {self.batch}"
         )
 
     def __str__(self) -> str:
-        what = f"activations and relevances ({self.rule}, {self.target})" if self.rule is not None else "activations"
+        what = (
+            f"activations and relevances ({rule_name(self.rule)}, {self.target})"
+            if self.rule is not None
+            else "activations"
+        )
         part = f" of {self.n_data}" if self.is_subset else ""
         return f"{what} of {len(self.layers)} layers over {len(self.samples)}{part} samples: {self.cost}"
 
@@ -102,7 +112,7 @@ def plan_sweep(
     samples: Any = None,
     batch: int | None = None,
 ) -> SweepPlan:
-    """Plan a sweep.
+    """Plan a sweep, without running the model.
 
     Parameters
     ----------
@@ -135,7 +145,9 @@ def plan_sweep(
         **rule_facts(rule, target),
         **subset_facts(ids, len(data)),
     }
-    per_sample, activation_bytes = _measure(handle)
+    n_values = sum(int(np.prod(one.shape)) for one in table.values() if one.is_leaf)
+    activation_bytes = n_values * handle.dtype.itemsize
+    sources: dict[str, Any] = {"model": handle.fingerprint, "data": data.fingerprint}
     return SweepPlan(
         layers=names,
         samples=ids,
@@ -146,8 +158,7 @@ def plan_sweep(
         bounds=_shards(len(ids), row_bytes),
         recipe=Recipe(
             kind="pass",
-            model=handle.fingerprint,
-            data=data.fingerprint,
+            **sources,
             params=params,
             precision=str(handle.dtype).removeprefix("torch."),
             result_version=RESULT_VERSION,
@@ -157,15 +168,25 @@ def plan_sweep(
         memory_bytes=handle.size_bytes * (3 if rule is not None else 1)
         + activation_bytes * batch * (3 if rule is not None else 1)
         + min(_SHARD_BYTES, row_bytes * len(ids)),
-        seconds_per_sample=per_sample * (3.5 if rule is not None else 1.1),
     )
+
+
+def measured(plan: SweepPlan, handle: ModelHandle) -> SweepPlan:
+    """The plan with its expected time, from a forward pass that is timed once per handle."""
+    if "measured" not in handle.kept:
+        x = handle.example(4)
+        handle(x)
+        started = time.perf_counter()
+        handle(x)
+        handle.kept["measured"] = (time.perf_counter() - started) / len(x)
+    return replace(plan, seconds_per_sample=handle.kept["measured"] * (3.5 if plan.rule is not None else 1.1))
 
 
 def rule_facts(rule: Any, target: Target) -> dict[str, Any]:
     """What a recipe says of rule and target; empty for activations alone."""
     if rule is None:
         return {"relevance": None}
-    described = rule.describe() if isinstance(rule, Composite) else {"zennit": _zennit_text(rule)}
+    described = rule.describe() if isinstance(rule, Composite) else {"zennit": zennit_digest(rule)}
     return {"relevance": {"rule": described, "target": str(target), "sums": "norm", "pooling": "sum"}}
 
 
@@ -186,13 +207,28 @@ def chosen_samples(samples: Any, n: int) -> np.ndarray:
         wanted = min(check.positive("samples", int(samples)), n)
         ids = np.unique(np.linspace(0, n - 1, wanted).round().astype(np.int64))
     else:
-        ids = np.unique(np.asarray(samples if isinstance(samples, Sequence) else list(samples), dtype=np.int64))
+        ids = _ids(samples, n)
     if len(ids) == 0:
         raise BadValueError("A sweep needs at least one sample.")
     if ids[0] < 0 or ids[-1] >= n:
         bad = int(ids[0] if ids[0] < 0 else ids[-1])
         raise UnknownSampleError(f"No sample {bad}: the data set has {n}, from 0.")
     return ids
+
+
+def _ids(samples: Any, n: int) -> np.ndarray:
+    """Ids from a sequence of ids, or from one truth value per sample."""
+    try:
+        ids = np.asarray(samples if hasattr(samples, "__array__") else list(samples))
+    except (TypeError, ValueError):
+        ids = np.zeros(0)
+    if ids.dtype == bool and ids.shape == (n,):
+        ids = np.flatnonzero(ids)
+    if ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or len(ids) == 0):
+        raise BadValueError(
+            f"`samples` must be a number, a slice, ids, or a truth value for each of the {n} samples; got {samples!r}."
+        )
+    return np.unique(ids.astype(np.int64))
 
 
 def _shards(n: int, row_bytes: int) -> tuple[tuple[int, int], ...]:
@@ -203,28 +239,11 @@ def _shards(n: int, row_bytes: int) -> tuple[tuple[int, int], ...]:
     return tuple((a, min(a + size, n)) for a in range(0, n, size))
 
 
-def _measure(handle: ModelHandle) -> tuple[float, int]:
-    """Seconds and bytes of activations per sample of a forward pass, measured once per handle."""
-    if "measured" not in handle.kept:
-        x = handle.example(4)
-        handle(x)
-        started = time.perf_counter()
-        handle(x)
-        seconds = (time.perf_counter() - started) / len(x)
-        size = sum(int(np.prod(one.shape)) for one in handle.layers.values() if one.is_leaf)
-        handle.kept["measured"] = (seconds, size * x.element_size())
-    return handle.kept["measured"]
-
-
-def _zennit_text(rule: Any) -> str:
-    """A zennit composite keeps its numbers in closures, so it is told apart by its rules' names and by nothing else."""
-    layers = [
-        (getattr(t, "__name__", str(t)), type(h).__name__) for types, h in getattr(rule, "layer_map", []) for t in types
-    ]
-    return f"{type(rule).__name__}:{layers}"
-
-
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e6:.1g} MB"

@@ -38,8 +38,9 @@ def run_sweep(
 ) -> ShardSet:
     """Run a planned sweep, or what is missing of it.
 
-    Complete shards are kept whatever happens; a killed sweep goes on with the first missing shard and gives exactly what
-    an uninterrupted one gives. Samples that cannot be read or whose output is not finite are left out with a count.
+    Complete shards are kept whatever happens; a killed sweep goes on with the first missing shard and gives exactly
+    what an uninterrupted one gives. Samples that cannot be read, or for which the model's output, an activation or a
+    relevance is not finite, are left out with a count.
 
     Raises
     ------
@@ -63,113 +64,161 @@ def run_sweep(
         if done:
             progress.step(done, note=f"{done} samples found in the store")
         try:
-            skipped = _fill(plan, handle, data, shards, missing, progress)
-            shards.seal({"seconds": round(time.perf_counter() - started, 1), "skipped": skipped})
+            _fill(plan, handle, data, shards, missing, progress)
+            left_out = sum(len((shards.shard_meta(i) or {}).get("skipped", ())) for i in range(len(shards)))
+            shards.seal({"seconds": round(time.perf_counter() - started, 1), "skipped": left_out})
         finally:
             progress.close()
-    logger.info("swept %d samples in %.0f s", total - done, time.perf_counter() - started)
+    logger.info(
+        "swept %d samples in %.0f s%s",
+        total - done,
+        time.perf_counter() - started,
+        f", {left_out} left out" if left_out else "",
+    )
     return shards
 
 
 def _fill(
     plan: SweepPlan, handle: ModelHandle, data: Dataset, shards: ShardSet, missing: list[int], progress: Progress
-) -> int:
-    batch, n_skipped = plan.batch, 0
+) -> None:
     wanted = [plan.samples[plan.bounds[i][0] : plan.bounds[i][1]] for i in missing]
-    parts = [ids for shard in wanted for ids in _batches(shard, batch)]
-    reader = _Reader(data, parts, pin=handle.device.type == "cuda")
-    with reader:
+    parts = [ids for shard in wanted for ids in _batches(shard, plan.batch)]
+    runner = _Runner(plan, handle, data)
+    with _Reader(data, parts, pin=handle.device.type == "cuda") as reader:
         for i, ids in zip(missing, wanted, strict=True):
-            rows = _Rows(len(ids))
-            for part in _batches(ids, batch):
+            rows = _Rows(len(ids), runner.columns)
+            for part in _batches(ids, plan.batch):
                 x, read, skipped = reader.next()
                 for one in skipped:
                     logger.warning("left out of the sweep: %s", one)
-                at = np.searchsorted(ids, read)
-                _run_split(plan, handle, x, data, read, at, rows)
-                progress.step(len(part), note=f"{rows.n_failed + len(skipped)} left out" if skipped else "")
-            n_skipped += len(ids) - int(rows.is_valid.sum())
+                runner.n_left_out += len(skipped)
+                runner.run(x, read, np.searchsorted(ids, read), rows)
+                progress.step(len(part), note=f"{runner.n_left_out} left out" if runner.n_left_out else "")
             shards.write(i, rows.arrays(ids), {"skipped": [int(s) for s in ids[~rows.is_valid.numpy()]]})
-    return n_skipped
 
 
-def _run_split(
-    plan: SweepPlan, handle: ModelHandle, x: Tensor, data: Dataset, read: list[int], at: np.ndarray, rows: _Rows
-) -> None:
-    """Run a batch; where memory runs out or an output is not finite, run its halves."""
-    if len(x) == 0:
-        return
-    try:
-        _run_batch(plan, handle, x, data, read, at, rows)
-        return
-    except NotFiniteError as error:
-        if len(x) == 1:
-            logger.warning('left out of the sweep: sample %d ("%s"): %s', read[0], data.keys[read[0]], error.message)
-            rows.n_failed += 1
+class _Runner:
+    """Runs batches, remembers how many samples fit into memory, and leaves out those without a finite result.
+
+    Attributes
+    ----------
+    columns : dict of name to (shape of a row, dtype)
+        What a row holds.
+    at_once : int
+        Samples per pass; halved when memory runs out.
+    n_left_out : int
+    """
+
+    def __init__(self, plan: SweepPlan, handle: ModelHandle, data: Dataset):
+        self.plan, self.handle, self.data = plan, handle, data
+        self.at_once, self.n_left_out = plan.batch, 0
+        self.columns = _columns(plan, handle)
+
+    def run(self, x: Tensor, read: list[int], at: np.ndarray, rows: _Rows) -> None:
+        """Fill the rows `at` with the samples `read`, whose input is `x`."""
+        first = 0
+        while first < len(x):
+            part = slice(first, first + self.at_once)
+            if self._fits(x[part], read[part], at[part], rows):
+                first = part.stop
+
+    def _fits(self, x: Tensor, read: list[int], at: np.ndarray, rows: _Rows) -> bool:
+        """Run a batch; if memory runs out, make batches smaller and say no."""
+        try:
+            self._run_finite(x, read, at, rows)
+            return True
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(x) == 1:
+                raise OutOfBudgetError(
+                    "A single sample does not fit into memory.",
+                    hint="Use smaller inputs, fewer layers or another device.",
+                ) from error
+            self.at_once = len(x) // 2
+            logger.warning("out of memory at %d samples: going on with %d", len(x), self.at_once)
+        if self.handle.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return False
+
+    def _run_finite(self, x: Tensor, read: list[int], at: np.ndarray, rows: _Rows) -> None:
+        """Run a batch; where a number in it is not finite, run its halves."""
+        try:
+            rows.put(at, self._run(x, self.data.labels[read]))
             return
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(x) == 1:
-            raise OutOfBudgetError(
-                "A single sample does not fit into memory.", hint="Use smaller inputs, fewer layers or another device."
-            ) from error
-        logger.warning("out of memory at %d samples: going on with %d", len(x), len(x) // 2)
-    if handle.device.type == "cuda":
-        torch.cuda.empty_cache()
-    half = (len(x) + 1) // 2
-    _run_split(plan, handle, x[:half], data, read[:half], at[:half], rows)
-    _run_split(plan, handle, x[half:], data, read[half:], at[half:], rows)
+        except NotFiniteError as error:
+            if len(x) == 1:
+                key = self.data.keys[read[0]]
+                logger.warning('left out of the sweep: sample %d ("%s"): %s', read[0], key, error.message)
+                self.n_left_out += 1
+                return
+        half = (len(x) + 1) // 2
+        self._run_finite(x[:half], read[:half], at[:half], rows)
+        self._run_finite(x[half:], read[half:], at[half:], rows)
+
+    def _run(self, x: Tensor, labels: np.ndarray) -> dict[str, Tensor]:
+        plan, handle, table = self.plan, self.handle, self.handle.layers
+        found: dict[str, Tensor] = {}
+
+        def see(name: str, output: Tensor) -> None:
+            layer = table[name]
+            largest, mean, peak = pool_activations(layer, output)
+            found[f"{name}|max"], found[f"{name}|mean"], found[f"{name}|peak"] = largest, mean, peak
+            if output.requires_grad:
+                output.register_hook(lambda r: found.__setitem__(f"{name}|relevance", pool_relevance(layer, r)))
+
+        x = handle.put(x)
+        if plan.rule is None:
+            with torch.no_grad(), handle.edited(), record(handle.module, plan.layers, see):
+                output = handle.logits(handle.module(x))
+        else:
+            with ruled_forward(handle, x, rule=plan.rule, layers=plan.layers, see=see) as graph:
+                start = plan.target.start(graph.output, labels=labels)
+                (relevance,) = torch.autograd.grad(graph.output, graph.x, start.seed)
+            output = graph.output.detach()
+            found["target"], found["score"] = start.index, start.score
+            found["relevance_sum"] = relevance.flatten(1).sum(1)
+            for name in plan.layers:  # a layer beside the path of the target has no relevance
+                found.setdefault(f"{name}|relevance", torch.zeros_like(found[f"{name}|max"]))
+        if output.ndim == 2:
+            found["output"] = output
+        for name, value in (("output", output), *found.items()):
+            if value.dtype.is_floating_point and not bool(torch.isfinite(value).all()):
+                raise NotFiniteError(f'"{name}" is not finite.')
+        return found
 
 
-def _run_batch(
-    plan: SweepPlan, handle: ModelHandle, x: Tensor, data: Dataset, read: list[int], at: np.ndarray, rows: _Rows
-) -> None:
-    table, found = handle.layers, {}
-
-    def see(name: str, output: Tensor) -> None:
-        layer = table[name]
-        largest, mean, peak = pool_activations(layer, output)
-        found[f"{name}|max"], found[f"{name}|mean"], found[f"{name}|peak"] = largest, mean, peak
+def _columns(plan: SweepPlan, handle: ModelHandle) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """What a sweep keeps per sample; known beforehand, so that a shard without one readable sample has it too."""
+    columns: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+    for name in plan.layers:
+        row = (handle.layers[name].n_components,)
+        columns |= {f"{name}|max": (row, torch.float32), f"{name}|mean": (row, torch.float32)}
+        columns[f"{name}|peak"] = (row, torch.int32)
         if plan.rule is not None:
-            output.register_hook(lambda r: found.__setitem__(f"{name}|relevance", pool_relevance(layer, r)))
-
-    x = handle.put(x)
-    if plan.rule is None:
-        with torch.no_grad(), record(handle.module, plan.layers, see), handle.edited():
-            output = handle.logits(handle.module(x))
-        if not bool(torch.isfinite(output).all()):
-            raise NotFiniteError("The model's output is not finite.")
-    else:
-        with ruled_forward(handle, x, rule=plan.rule, layers=plan.layers, see=see) as graph:
-            start = plan.target.start(graph.output, labels=data.labels[read])
-            (relevance,) = torch.autograd.grad(graph.output, graph.x, start.seed)
-        output = graph.output.detach()
-        found["target"], found["score"] = start.index, start.score
-        found["relevance_sum"] = relevance.flatten(1).sum(1)
-        for name in plan.layers:  # a layer beside the path of the target has no relevance
-            found.setdefault(f"{name}|relevance", torch.zeros_like(found[f"{name}|max"]))
-    if output.ndim == 2:
-        found["output"] = output.float()
-    rows.put(at, found)
+            columns[f"{name}|relevance"] = (row, torch.float32)
+    if plan.rule is not None:
+        columns |= {"target": ((), torch.int64), "score": ((), torch.float32), "relevance_sum": ((), torch.float32)}
+    if not handle.is_dense:
+        columns["output"] = ((handle.n_classes,), torch.float32)
+    return columns
 
 
 class _Rows:
-    """The rows of one shard, filled batch by batch; rows never filled hold NaN."""
+    """The rows of one shard, filled batch by batch; rows never filled hold NaN, or -1 for whole numbers."""
 
-    def __init__(self, n: int):
+    def __init__(self, n: int, columns: dict[str, tuple[tuple[int, ...], torch.dtype]]):
         self.is_valid = torch.zeros(n, dtype=torch.bool)
-        self.n_failed = 0
-        self._arrays: dict[str, Tensor] = {}
+        self._arrays = {
+            name: torch.full((n, *row), float("nan") if dtype.is_floating_point else -1, dtype=dtype)
+            for name, (row, dtype) in columns.items()
+        }
 
     def put(self, at: np.ndarray, found: dict[str, Tensor]) -> None:
         """Write values computed for the rows `at`."""
         where = torch.from_numpy(np.asarray(at))
-        for name, value in found.items():
-            if name not in self._arrays:
-                fill = float("nan") if value.dtype.is_floating_point else -1
-                self._arrays[name] = torch.full((len(self.is_valid), *value.shape[1:]), fill, dtype=value.dtype)
-            self._arrays[name][where] = value.detach().cpu()
+        for name, array in self._arrays.items():
+            array[where] = found[name].detach().cpu().to(array.dtype)
         self.is_valid[where] = True
 
     def arrays(self, ids: np.ndarray) -> dict[str, Tensor]:
@@ -223,5 +272,5 @@ def _batches(ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def _check_unchanged(plan: SweepPlan, data: Dataset) -> None:
-    if data.fingerprint.digest not in plan.recipe.data:
+    if data.using(data.transform).fingerprint.digest not in plan.recipe.data:  # looked at anew, not remembered
         raise StaleError("The data set changed after the sweep was planned.", hint="Open the session anew.")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.attribution.base import Target
+from workbench.attribution.crp import rule_name
 from workbench.core import check
 from workbench.core.errors import IncompleteError
 from workbench.core.results import ActivationTable
@@ -46,6 +47,15 @@ class Pass:
     def coverage(self) -> float:
         """Share of the data set that is covered."""
         return self.shards.coverage * self.shards.n_samples / self.n_data
+
+    @property
+    def extent(self) -> Any:
+        """What is covered, for recipes of what is made from it: ``"all"``, or which samples and shards."""
+        present = self.shards.present
+        is_whole = len(present) == len(self.shards)
+        if is_whole and self.shards.n_samples == self.n_data:
+            return "all"
+        return [self.shards.recipe.params["samples"], "all" if is_whole else present]
 
     def whole(self, name: str) -> Tensor:
         """One column for the whole data set, NaN (or -1, False) where the pass has nothing."""
@@ -86,19 +96,28 @@ def find_pass(
     store: Store, kind: str, model: Any, data: Any, n_data: int, layer: str, *, rule: Any = None, target: Any = None,
     samples: np.ndarray | None = None,
 ) -> Pass | None:  # fmt: skip
-    """The pass that holds a layer's table: over the samples asked for, else over all, else over the last subset."""
+    """The pass that holds a layer's table.
+
+    Over the samples asked for; else over all, if it is complete; else the one over all or over the last subset that
+    covers more.
+    """
     facts = rule_facts(rule, Target.parse(target)) if kind == "relevances" else {}
     choices = (
         [subset_facts(samples, n_data)] if samples is not None else [{"samples": "all"}, {"samples": "last subset"}]
     )
+    best: Pass | None = None
     for chosen in choices:
-        found = store.resolve(table_recipe(kind, model, data, layer, {**facts, **chosen}))
-        if found is None:
+        recipe = store.resolve(table_recipe(kind, model, data, layer, {**facts, **chosen}))
+        if recipe is None:
             continue
-        shards = store.shards(found)
-        if shards.present:
-            return Pass(shards, n_data)
-    return None
+        found = Pass(store.shards(recipe), n_data)
+        if not found.shards.present:
+            continue
+        if found.coverage >= 1:
+            return found
+        if best is None or found.coverage > best.coverage:
+            best = found
+    return best
 
 
 def activation_table(found: Pass, layer: Layer, pooling: str = "max") -> ActivationTable:
@@ -139,7 +158,7 @@ def relevance_table(found: Pass, layer: Layer, *, rule: Any, target: Any) -> Act
         shape=layer.position_shape,
         target=found.whole("target"),
         target_text=str(target),
-        rule=str(rule),
+        rule=rule_name(rule),
         coverage=found.coverage,
         recipe=found.shards.recipe.digest,
     )

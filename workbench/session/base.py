@@ -1,0 +1,182 @@
+"""What every part of a session stands on: model, data, store, selections, and the lane that all work runs on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.attribution.base import Target
+from workbench.core.errors import BadValueError, DataError, UnknownSampleError
+from workbench.core.progress import Progress, SilentProgress
+from workbench.session.lane import Job, Lane, current_job
+from workbench.session.pictures import PictureCache
+from workbench.session.residency import residency
+from workbench.session.selection import Selection
+from workbench.session.shown import shown
+from workbench.store.recipe import Recipe
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from workbench.data.base import Dataset
+    from workbench.models.handle import ModelHandle
+    from workbench.models.layers import LayerTable
+    from workbench.store import Store
+
+__all__ = ["SessionBase"]
+
+
+class SessionBase:
+    """Holds what a session has, checks what it is asked for, and runs the work. See `Session`."""
+
+    def __init__(
+        self,
+        model: ModelHandle,
+        data: Dataset | None,
+        store: Store,
+        *,
+        device_budget_gb: float | None = None,
+        name: str = "",
+    ):
+        self.model, self._data, self.store = model, data, store
+        self.name = name or model.card.name
+        self._device = model.device
+        self._budget = None if device_budget_gb is None else int(device_budget_gb * 1e9)
+        self.lane = Lane(self.name)
+        self.selection = self._new_selection()
+        self._groups: dict[str, Selection] = {"": self.selection}
+        self._pictures = PictureCache(data) if data is not None else None
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Dataset:
+        """The data set.
+
+        Raises
+        ------
+        DataError
+            If the session was opened without one.
+        """
+        if self._data is None:
+            raise DataError(
+                "This session has no data.", hint='Open it with data, for example open_session(model, data="photos").'
+            )
+        return self._data
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the session was opened with a data set."""
+        return self._data is not None
+
+    @property
+    def pictures(self) -> PictureCache:
+        """Decoded pictures, as the model sees them."""
+        self.data  # noqa: B018 - explains what is missing
+        assert self._pictures is not None
+        return self._pictures
+
+    @property
+    def progress(self) -> Progress:
+        """Where the work that asks reports to: its job's progress, or a silent one outside of jobs."""
+        job = current_job()
+        return SilentProgress() if job is None else job.progress
+
+    def layers(self) -> LayerTable:
+        """All layers with shape and number of components."""
+        return self.model.layers
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the model's outputs; empty if they are unknown."""
+        return self.model.classes
+
+    def group(self, name: str) -> Selection:
+        """The selection of a group of widgets; the empty name is the session's own."""
+        if name not in self._groups:
+            self._groups[name] = self._new_selection()
+        return self._groups[name]
+
+    # --- running -----------------------------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., Any], *args: Any, topic: str | None = None, **kwargs: Any) -> Job:
+        """Queue work on the session's lane; a newer job of the same topic replaces an older one."""
+        return self.lane.submit(self._placed(fn), *args, topic=topic, title=getattr(fn, "__name__", "work"), **kwargs)
+
+    def run(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Do work on the lane and wait for it."""
+        return self.lane.run(self._placed(fn), *args, title=getattr(fn, "__name__", "work"), **kwargs)
+
+    def close(self) -> None:
+        """Cancel what is left and free the model's memory. Results stay in the store."""
+        self.lane.close(timeout=5.0)
+        self.model.kept.clear()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _placed(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, with the model on its device while it runs."""
+
+        def work(*args: Any, **kwargs: Any) -> Any:
+            with residency.using(self.model, self._device, self._budget):
+                return fn(*args, **kwargs)
+
+        work.__signature__ = _signature(fn)  # type: ignore[attr-defined]  # the lane looks for a `progress` parameter
+        return work
+
+    def _run_shown(self, fn: Callable[..., Any], *args: Any, progress: Progress | None) -> Any:
+        """Run on the lane and show how far it is: to `progress`, else in a bar where someone can see it."""
+        if self.lane.is_current:
+            return self.run(fn, *args, **({} if progress is None else {"progress": progress}))
+        given = progress
+
+        def work(progress: Any) -> Any:
+            with shown(progress, given):
+                return fn(*args, progress=progress)
+
+        return self.lane.run(self._placed(work), title=fn.__name__.strip("_"))
+
+    def _recipe(self, kind: str, **facts: Any) -> Recipe:
+        """A recipe for this model and this data."""
+        model: Any = self.model.fingerprint  # recipes read the whole digest from fingerprints
+        data: Any = self.data.fingerprint if self.has_data else ""
+        return Recipe(kind=kind, model=model, data=data, **facts)
+
+    def _new_selection(self) -> Selection:
+        return Selection(component=self._check_component, sample=self._check_sample, target=self._check_target)
+
+    def _check_component(self, value: Any) -> str:
+        return str(self.model.layers.component(value))
+
+    def _check_sample(self, value: Any) -> int:
+        n = len(self.data)
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < n:
+            raise UnknownSampleError(f"No sample {value!r} in {self.data.name}.", hint=f"It has {n}, from 0.")
+        return int(value)
+
+    def _check_target(self, value: Any) -> str:
+        target = Target.parse(value)
+        if target.kind == "component":
+            self._check_component(target.args[0])
+        if target.kind in ("logit", "difference") and max(target.args) >= self.model.n_classes:
+            raise BadValueError(
+                f"The target {target} does not exist: the model has {self.model.n_classes} outputs, from 0."
+            )
+        return str(target)
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return inspect.Signature()

@@ -1,0 +1,315 @@
+"""Explanations of single samples, and the pictures that go with components."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from workbench.attribution.base import Target
+from workbench.attribution.crp import concept_maps, explain, heat, rule_name, rule_of
+from workbench.core import check
+from workbench.core.errors import BadValueError, OutOfBudgetError, ShapeError
+from workbench.core.ids import ComponentId
+from workbench.core.progress import Progress, SilentProgress
+from workbench.core.results import Attribution, ReferenceSet
+from workbench.models.handle import is_out_of_memory
+from workbench.session.pictures import MODES, View, peak_tiles, views
+from workbench.session.tables import DEFAULT_RULE, KEPT_REFERENCES, Tables
+from workbench.store.recipe import Recipe
+from workbench.sweeps.plan import rule_facts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Explaining"]
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 16
+
+
+class Explaining(Tables):
+    """The part of a session that explains samples and cuts pictures. See `Session`."""
+
+    def explain(
+        self,
+        sample: Any = None,
+        target: Any = None,
+        *,
+        given: Sequence[str] | str = (),
+        record: Sequence[str] | str = (),
+        rule: Any = None,
+        x: Any = None,
+    ) -> Attribution:
+        """Explain one or more samples, or pictures from outside.
+
+        Parameters
+        ----------
+        sample : int or sequence of int
+            Sample ids; one unreadable sample is an error here.
+        target : Target or str
+            Default: the largest output of each sample.
+        given : addresses
+            Only relevance that flows through these components: "or" within a layer, "and" across layers.
+        record : layer names
+            Layers whose relevances and activations are returned too.
+        rule : str, Composite or zennit composite
+            A composite, ``gradient``, ``input_x_gradient`` or ``integrated_gradients``.
+        x : (sample, channel, y, x) tensor or PIL picture, optional
+            Input from outside, instead of `sample`. Tensors are taken as they are, pictures pass through the transform.
+        """
+        goal, chosen = Target.parse(target or Target.top()), rule_of(rule or DEFAULT_RULE)
+        given = [given] if isinstance(given, (str, ComponentId)) else list(given)
+        given = [str(self.model.layers.component(c)) for c in given]
+        record = [record] if isinstance(record, str) else list(record)
+        if x is not None:
+            batch = self._outside(x)
+            made = self.run(self._explain, batch, goal, chosen, given, record, None)
+            return self._attribution(made, tuple(range(len(batch))), goal, chosen, given)
+        ids = tuple(self._check_sample(i) for i in _as_ids(sample))
+        if not ids:
+            raise BadValueError("Say what to explain: a sample id, several, or x=….", hint="session.explain(14)")
+        method = chosen if isinstance(chosen, str) else ""
+        recipe = self._recipe(
+            "attribution",
+            params={"samples": ids, "given": sorted(given), "record": sorted(record), "method": method,
+                    **rule_facts(None if method else chosen, goal), "target": str(goal)},
+            title=f"attribution of sample {ids[0]}" if len(ids) == 1 else f"attribution of {len(ids)} samples",
+        )  # fmt: skip
+
+        def make() -> dict[str, Any]:
+            batch = torch.stack([self.data.tensor(i) for i in ids])
+            return self._explain(batch, goal, chosen, given, record, self.data.labels[list(ids)])
+
+        made = self.run(self.store.get_or_make, recipe, make)
+        return self._attribution(made, ids, goal, chosen, given, recipe=recipe.digest)
+
+    def concept_maps(self, sample: int, components: Sequence[str], *, target: Any = None, rule: Any = None) -> Tensor:
+        """Conditional heatmaps of several components of one layer, (component, y, x), for one sample."""
+        goal, chosen = Target.parse(target or Target.top()), rule_of(rule or DEFAULT_RULE)
+        sample = self._check_sample(sample)
+        wanted = [str(self.model.layers.component(c)) for c in components]
+        if not wanted:
+            raise BadValueError("Name at least one component.", hint='For example ["layer4/unit/17"].')
+
+        def recipe(component: str) -> Recipe:
+            return self._recipe(
+                "concept_map",
+                layer=component.split("/")[0],
+                params={"sample": sample, "component": component, **rule_facts(chosen, goal)},
+                title=f"map of {component}",
+            )
+
+        def fill(progress: Progress | None = None) -> Tensor:
+            found = {c: self.store.get(recipe(c)) for c in wanted}
+            lacking = [c for c in dict.fromkeys(wanted) if found[c] is None]
+            if lacking:
+                x = self.data.tensor(sample).unsqueeze(0)
+                maps, _, _ = concept_maps(
+                    self.model, x, lacking, goal, rule=chosen, labels=self.data.labels[[sample]], progress=progress
+                )
+                for component, one in zip(lacking, maps.cpu().float(), strict=True):
+                    found[component] = self.store.get_or_make(recipe(component), _given({"map": one}))
+            return torch.stack([found[c]["map"] for c in wanted])  # type: ignore[index]
+
+        return self.run(fill)
+
+    def predict(self, sample: int, n: int = 5) -> list[tuple[int, str, float, float]]:
+        """The `n` largest outputs of a sample: index, name, logit, probability.
+
+        Probabilities are a softmax over all outputs, or a sigmoid where there is a single one.
+        """
+        sample, n = self._check_sample(sample), check.positive("n", n)
+        recipe = self._recipe(
+            "output",
+            params={"sample": sample},
+            title="output",
+        )
+
+        def make() -> dict[str, Any]:
+            return {"output": self.model(self.data.tensor(sample).unsqueeze(0)).cpu().float()}
+
+        output = self.run(self.store.get_or_make, recipe, make)["output"][0]
+        logits = output.flatten(1).amax(1) if output.ndim > 1 else output
+        chance = logits.softmax(0) if len(logits) > 1 else logits.sigmoid()
+        best = logits.topk(min(n, len(logits))).indices.tolist()
+        return [(i, self.model.class_name(i), float(logits[i]), float(chance[i])) for i in best]
+
+    # --- pictures ----------------------------------------------------------------------------------------------------
+
+    def thumbnails(self, samples: Sequence[int], size: int = 96) -> np.ndarray:
+        """(sample, size, size, 3) uint8 pictures as the model sees them."""
+        return self.pictures.thumbnails([self._check_sample(s) for s in samples], size)
+
+    def peak_crops(self, layer: str, components: Sequence[Any] | None = None, size: int = 64) -> np.ndarray:
+        """(component, size, size, 3) uint8: each component's best reference, cut around its peak. No model run."""
+        references = self.references(layer)
+        chosen = range(references.n_components) if components is None else [references.index(c) for c in components]
+        return peak_tiles(self.pictures, references, list(chosen), size)
+
+    def reference_views(
+        self,
+        component: str,
+        by: str = "activation",
+        n: int = 12,
+        mode: str = "crop",
+        size: int = 96,
+        *,
+        progress: Progress | None = None,
+    ) -> list[View]:
+        """References of a component, whole, cropped or masked by their conditional heatmaps (kept in the store).
+
+        Maps of references by activation start at the component itself; those by relevance at the output that was
+        explained, conditional on the component.
+        """
+        check.one_of("mode", mode, MODES)
+        check.positive("n", n, at_most=256)
+        address = self.model.layers.component(component)
+        references = self.references(address.layer, by=by, k=max(n, KEPT_REFERENCES))
+        samples = references.of(address, n)
+        heats = None
+        if mode != "whole" and samples:
+            heats = self._reference_heats(address, references, samples, progress or SilentProgress())
+        return views(self.pictures, references, address, samples, heats, mode=mode, size=size)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _explain(
+        self, x: Tensor, goal: Target, chosen: Any, given: Sequence[str], record: Sequence[str], labels: Any
+    ) -> dict[str, Any]:
+        def one(part: Tensor, labels: Any) -> dict[str, Tensor]:
+            result = explain(self.model, part, goal, rule=chosen, record=record, given=given, labels=labels)
+            arrays: dict[str, Tensor] = {
+                "heatmap": heat(result.relevance),
+                "target": result.start.index,
+                "score": result.start.score,
+                "gap": result.gap,
+                "output": result.output,
+            }
+            for name in record:
+                layer = self.model.layers[name]
+                arrays[f"relevance|{name}"] = layer.components_first(result.layers[name]).sum(2)
+                arrays[f"activation|{name}"] = layer.components_first(result.activations[name]).amax(2)
+            return {k: v.detach().cpu().float() if v.dtype.is_floating_point else v.cpu() for k, v in arrays.items()}
+
+        parts = [_halved(one, part, own) for part, own in _parts(x, labels)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _attribution(
+        self,
+        made: Mapping[str, Any],
+        ids: tuple[int, ...],
+        goal: Target,
+        chosen: Any,
+        given: Sequence[str],
+        *,
+        recipe: str = "",
+    ) -> Attribution:
+        parts = {k.partition("|")[2]: v for k, v in made.items() if k.startswith("relevance|")}
+        peaks = {k.partition("|")[2]: v for k, v in made.items() if k.startswith("activation|")}
+        return Attribution(
+            samples=ids,
+            heatmap=made["heatmap"],
+            target=made["target"],
+            score=made["score"],
+            gap=made["gap"],
+            output=made["output"],
+            relevance=parts,
+            activation=peaks,
+            given=tuple(given),
+            rule=rule_name(chosen),
+            target_text=str(goal),
+            pictures=tuple(self._pictures[i] for i in ids) if recipe and self._pictures is not None else (),
+            labels=tuple(self.model.class_name(int(t)) if t >= 0 else str(goal) for t in made["target"]),
+            recipe=recipe,
+        )
+
+    def _reference_heats(
+        self, address: ComponentId, references: ReferenceSet, samples: list[int], progress: Progress
+    ) -> np.ndarray:
+        """(ref, y, x) conditional maps of a component's references, as 8-bit numbers with a scale each."""
+        row = references.index(address)
+        targets = None if references.target is None else references.target[row, : len(samples)]
+        recipe = self._recipe(
+            "reference_heats",
+            layer=address.layer,
+            params={
+                "component": address.index,
+                "by": references.by,
+                "references": references.recipe,
+                "samples": samples,
+            },
+            title=f"maps of the references of {address}",
+        )
+
+        def make() -> dict[str, Any]:
+            progress.start(f"maps of {address}", len(samples))
+            parts = []
+            for first in range(0, len(samples), 8):
+                ids = samples[first : first + 8]
+                x = torch.stack([self.data.tensor(i) for i in ids])
+                if targets is None:
+                    result = explain(self.model, x, Target.component(address))
+                else:
+                    result = explain(self.model, x, Target.label(), given=[address], labels=targets[first : first + 8])
+                parts.append(heat(result.relevance).cpu().float())
+                progress.step(len(ids))
+            maps = torch.cat(parts)
+            scale = maps.abs().amax((1, 2)).clamp(min=1e-30) / 127
+            return {"maps": (maps / scale[:, None, None]).round().to(torch.int8), "scale": scale}
+
+        made = self.run(self.store.get_or_make, recipe, make)
+        return (made["maps"].float() * made["scale"][:, None, None]).numpy()
+
+    def _outside(self, x: Any) -> Tensor:
+        if not isinstance(x, torch.Tensor):
+            x = self.model.card.transform(x)
+        shape = tuple(self.model.card.input_shape)
+        x = x.unsqueeze(0) if x.ndim == len(shape) else x
+        if x.ndim != len(shape) + 1 or x.shape[1] != shape[0] or len(x) == 0:
+            raise ShapeError(
+                f"The input has the shape {tuple(x.shape)}; {self.model.card.name} takes {shape}, or a batch of such."
+            )
+        if not bool(torch.isfinite(x).all()):
+            raise BadValueError("The input holds NaN or infinity.")
+        return x
+
+
+def _given(arrays: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
+    return lambda: arrays
+
+
+def _as_ids(sample: Any) -> Sequence[Any]:
+    if sample is None:
+        return ()
+    return [sample] if np.ndim(sample) == 0 else list(sample)
+
+
+def _parts(x: Tensor, labels: Any) -> list[tuple[Tensor, Any]]:
+    """A long batch in pieces; results do not depend on who is explained together."""
+    return [
+        (x[first : first + _AT_ONCE], None if labels is None else labels[first : first + _AT_ONCE])
+        for first in range(0, len(x), _AT_ONCE)
+    ]
+
+
+def _halved(one: Callable[[Tensor, Any], dict[str, Tensor]], x: Tensor, labels: Any) -> dict[str, Tensor]:
+    """Explain a batch; where memory runs out, its halves."""
+    try:
+        return one(x, labels)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(x) == 1:
+            raise OutOfBudgetError(
+                "A single sample does not fit into memory.", hint="Record fewer layers, or use another device."
+            ) from error
+        logger.warning("out of memory at %d samples: going on with %d", len(x), (len(x) + 1) // 2)
+    at = (len(x) + 1) // 2
+    halves = [_halved(one, x[:at], None if labels is None else labels[:at]),
+              _halved(one, x[at:], None if labels is None else labels[at:])]  # fmt: skip
+    return {name: torch.cat([half[name] for half in halves]) for name in halves[0]}

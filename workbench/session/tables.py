@@ -1,0 +1,309 @@
+"""Sweeps, and the tables that are read from them: activations, relevances, references, class statistics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+
+from workbench.attribution.base import Target
+from workbench.attribution.crp import rule_of
+from workbench.core import check
+from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteError
+from workbench.core.results import ActivationTable, ReferenceSet
+from workbench.session.base import SessionBase
+from workbench.sweeps.plan import SweepPlan, measured, plan_sweep, rule_facts
+from workbench.sweeps.references import class_statistics, top_references
+from workbench.sweeps.run import run_sweep
+from workbench.sweeps.tables import Pass, activation_table, find_pass, relevance_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from workbench.core.progress import Progress
+
+__all__ = ["DEFAULT_RULE", "KEPT_REFERENCES", "Tables"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_RULE = "EpsilonPlusFlat"
+
+KEPT_REFERENCES = 40
+"""References per component that a sweep keeps; who asks for more has the tables read again."""
+
+T = TypeVar("T")
+
+
+class Tables(SessionBase):
+    """The part of a session that sweeps the data and reads tables. See `Session`."""
+
+    def plan(
+        self,
+        layers: Any,
+        *,
+        relevance: bool = True,
+        target: Any = None,
+        rule: Any = None,
+        samples: Any = None,
+        batch: int | None = None,
+    ) -> SweepPlan:
+        """What a sweep would do and cost; see `sweep`."""
+        planned = self._planned(layers, relevance, target, rule, samples, batch)
+        return self.run(measured, planned, self.model)
+
+    def sweep(
+        self,
+        layers: Any,
+        *,
+        relevance: bool = True,
+        target: Any = None,
+        rule: Any = None,
+        samples: Any = None,
+        batch: int | None = None,
+        progress: Progress | None = None,
+    ) -> SweepPlan:
+        """Walk the data once and keep activations, relevances and references of the layers.
+
+        What is in the store is not computed again; an interrupted sweep goes on where it stopped.
+
+        Parameters
+        ----------
+        layers : str or sequence of str
+        relevance : bool
+            Also collect relevances.
+        target : Target or str
+            What relevances explain. Default: each sample's largest output.
+        rule : str, Composite or zennit composite
+            Default: ``EpsilonPlusFlat``.
+        samples : int, slice or sequence of int, optional
+            A part of the data: a number of samples spread evenly, or ids. Tables say how much they cover.
+        batch : int, optional
+            Samples per pass; halved when memory runs out.
+        progress : Progress, optional
+            Default: a bar in notebooks and terminals, log lines elsewhere.
+
+        Returns
+        -------
+        SweepPlan
+            What was done.
+        """
+        planned = self._planned(layers, relevance, target, rule, samples, batch)
+        if self._has_all(planned):
+            return planned
+        return self._run_shown(self._sweep, planned, progress=progress)
+
+    def activations(self, layer: str, *, pooling: str = "max") -> ActivationTable:
+        """Pooled activations of a layer, (sample, component); swept first if need be."""
+        one = self.model.layers.usable(layer)
+        return self._read("activations", layer, lambda found: activation_table(found, one, pooling))
+
+    def relevances(self, layer: str, *, target: Any = None, rule: Any = None) -> ActivationTable:
+        """Relevances of a layer summed over positions, (sample, component); swept first if need be."""
+        chosen, goal = _rule_and_target(rule, target)
+        one = self.model.layers.usable(layer)
+        return self._read(
+            "relevances", layer, lambda found: relevance_table(found, one, rule=chosen, target=goal), chosen, goal
+        )
+
+    def references(
+        self,
+        layer: str,
+        by: str = "activation",
+        k: int = 20,
+        per_origin: int = 1,
+        *,
+        target: Any = None,
+        rule: Any = None,
+    ) -> ReferenceSet:
+        """The samples that activate each component most, or on which it is most relevant.
+
+        Parameters
+        ----------
+        by : {"activation", "relevance"}
+        k : int
+            References per component; slots beyond the data are empty (sample -1, value -inf).
+        per_origin : int
+            Most views per original picture; 0 for no limit.
+        """
+        check.one_of("by", by, ("activation", "relevance"))
+        check.positive("k", k)
+        if isinstance(per_origin, bool) or not isinstance(per_origin, int) or per_origin < 0:
+            raise BadValueError(f"`per_origin` must be a whole number of at least 0; got {per_origin!r}.")
+        chosen, goal = _rule_and_target(rule, target)
+        kind = "activations" if by == "activation" else "relevances"
+        return self._read(
+            kind, layer, lambda found: self._references(found, layer, by, per_origin, k, chosen, goal), chosen, goal
+        )
+
+    def class_statistics(self, layer: str, quantity: str = "relevance") -> tuple[Tensor, Tensor]:
+        """Mean of a pooled quantity per class, and the number of samples of each.
+
+        Relevances are grouped by the output that was explained, activations by the label of the data set.
+
+        Returns
+        -------
+        mean : (class_, component) tensor, NaN for classes without samples
+        count : (class_,) tensor
+        """
+        check.one_of("quantity", quantity, ("activation", "relevance"))
+        is_relevance = quantity == "relevance"
+        kind, name = ("relevances", f"{layer}|relevance") if is_relevance else ("activations", f"{layer}|max")
+        n = self.model.n_classes if is_relevance else int(self.data.labels.max()) + 1
+        if n <= 0:
+            raise BadValueError(
+                f"{self.data.name} has no labels.", hint='Use quantity="relevance", grouped by prediction.'
+            )
+        labels = torch.from_numpy(self.data.labels)
+
+        def read(found: Pass) -> tuple[Tensor, Tensor]:
+            def classes(block: Mapping[str, Tensor]) -> Tensor:
+                known = block["target"] if is_relevance else labels[block["sample"]]
+                return torch.where(block["is_valid"], known, -1)
+
+            blocks = found.blocks([name, *(["target"] if is_relevance else [])])
+            return class_statistics(((block[name], classes(block)) for block in blocks), n)
+
+        return self._read(kind, layer, read)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _planned(
+        self, layers: Any, relevance: bool, target: Any, rule: Any, samples: Any, batch: int | None
+    ) -> SweepPlan:
+        chosen, goal = _rule_and_target(rule, target)
+        if relevance and isinstance(chosen, str):
+            raise BadValueError(
+                f"A sweep needs relevance rules; {chosen!r} is a gradient method.",
+                hint='For example rule="EpsilonPlusFlat".',
+            )
+        return plan_sweep(
+            self.model,
+            self.data,
+            layers,
+            rule=chosen if relevance else None,
+            target=goal,
+            samples=samples,
+            batch=batch,
+        )
+
+    def _sweep(self, planned: SweepPlan, progress: Progress | None = None) -> SweepPlan:
+        planned = measured(planned, self.model)
+        found = Pass(run_sweep(planned, self.model, self.data, self.store, progress=progress), len(self.data))
+        for layer in planned.layers:
+            for by in ("activation", "relevance") if planned.rule is not None else ("activation",):
+                self._references(found, layer, by, 1, KEPT_REFERENCES, planned.rule, planned.target)
+        return planned
+
+    def _has_all(self, planned: SweepPlan) -> bool:
+        """Whether passes in the store hold every layer that is asked for, over the same samples."""
+        passes: dict[str, Pass] = {}
+        for layer in planned.layers:
+            for kind in ("activations",) if planned.rule is None else ("activations", "relevances"):
+                found = self._find(kind, layer, planned.rule, planned.target, planned.samples)
+                if found is None:
+                    return False
+                passes[found.shards.recipe.digest] = found
+        return all(found.shards.is_complete for found in passes.values())
+
+    def _find(
+        self, kind: str, layer: str, rule: Any = None, target: Any = None, samples: np.ndarray | None = None
+    ) -> Pass | None:
+        return find_pass(
+            self.store, kind, self.model.fingerprint, self.data.fingerprint, len(self.data), layer,
+            rule=rule_of(rule or DEFAULT_RULE), target=target or Target.top(), samples=samples,
+        )  # fmt: skip
+
+    def _found(self, kind: str, layer: str, rule: Any = None, target: Any = None) -> Pass:
+        """The pass that holds a table; swept now if there is none."""
+        self.model.layers.usable(layer)
+        found = self._find(kind, layer, rule, target)
+        if found is None:
+            logger.info("%s of %s are not in the store: sweeping", kind, layer)
+            self.sweep(layer, relevance=kind == "relevances", rule=rule, target=target)
+            found = self._find(kind, layer, rule, target)
+        if found is None:
+            raise IncompleteError(f'No {kind} of "{layer}" are in the store.', hint=f'Run session.sweep("{layer}").')
+        if not found.shards.is_complete:
+            logger.info("%s of %s cover %.0f %% of the data; a sweep goes on", kind, layer, 100 * found.coverage)
+        return found
+
+    def _read(self, kind: str, layer: str, read: Callable[[Pass], T], rule: Any = None, target: Any = None) -> T:
+        """Read something from a pass; a damaged shard is swept again first."""
+        found = self._found(kind, layer, rule, target)
+        try:
+            return read(found)
+        except DamagedEntryError as error:
+            is_read_only = getattr(self.store, "read_only", False)
+            if is_read_only or not found.shards.missing:  # what is damaged is set aside by asking
+                raise
+            logger.warning("%s It is swept again.", error.message)
+            facts, own = found.shards.recipe.params, rule_facts(*_rule_and_target(rule, target))["relevance"]
+            is_known = facts["samples"] == "all" and facts["relevance"] in (None, own)
+            layers, relevance = (facts["layers"], facts["relevance"] is not None) if is_known else ([layer], True)
+            self.sweep(layers, relevance=relevance, rule=rule, target=target)
+            return read(self._found(kind, layer, rule, target))
+
+    def _references(
+        self, found: Pass, layer: str, by: str, per_origin: int, k: int, rule: Any, target: Target
+    ) -> ReferenceSet:
+        kept = max(k, KEPT_REFERENCES)
+        facts = rule_facts(rule, target) if by == "relevance" else {}
+        recipe = self._recipe(
+            "references",
+            layer=layer,
+            params={"by": by, "k": kept, "per_origin": per_origin, "pass": found.shards.recipe.digest,
+                    "extent": found.extent, **facts},
+            title=f"references of {layer} by {by}",
+        )  # fmt: skip
+        column = f"{layer}|max" if by == "activation" else f"{layer}|relevance"
+
+        def make() -> dict[str, Any]:
+            blocks = ((b[column], b["sample"], b["is_valid"]) for b in found.blocks([column]))
+            ids, values = top_references(blocks, self.data.origins, kept, per_origin=per_origin)
+            made = {"ids": ids.to(torch.int32), "values": values, "peak": torch.full(ids.shape, -1, dtype=torch.int32)}
+            if by == "relevance":
+                made["target"] = torch.full(ids.shape, -1, dtype=torch.int32)
+            for block in found.blocks([f"{layer}|peak", *(["target"] if by == "relevance" else [])]):
+                _fill_from(made, ids, block, layer)
+            return made
+
+        made = self.store.get_or_make(recipe, make)
+        ids = made["ids"][:, :k].to(torch.int64)
+        valid = found.whole("is_valid")
+        return ReferenceSet(
+            layer=layer,
+            basis="unit",
+            by=by,
+            ids=ids,
+            values=made["values"][:, :k],
+            n_valid=(ids >= 0).sum(1),
+            n_samples=int(valid.sum()),
+            n_origins=len(np.unique(self.data.origins[valid.numpy()])),
+            per_origin=per_origin,
+            peak=made["peak"][:, :k],
+            shape=self.model.layers.usable(layer).position_shape,
+            target=made["target"][:, :k].to(torch.int64) if "target" in made else None,
+            target_text=str(target) if by == "relevance" else "",
+            coverage=found.coverage,
+            recipe=recipe.digest,
+        )
+
+
+def _rule_and_target(rule: Any, target: Any) -> tuple[Any, Target]:
+    return rule_of(rule or DEFAULT_RULE), Target.parse(target or Target.top())
+
+
+def _fill_from(made: dict[str, Any], ids: Tensor, block: Mapping[str, Tensor], layer: str) -> None:
+    """Look up peaks and targets of references among the samples of one block."""
+    rows = torch.full((int(block["sample"].max()) + 1,), -1, dtype=torch.int64)
+    rows[block["sample"]] = torch.arange(len(block["sample"]))
+    inside = (ids >= 0) & (ids < len(rows))
+    row = torch.where(inside, rows[ids.clamp(0, len(rows) - 1)], -1)
+    component, slot = (row >= 0).nonzero(as_tuple=True)
+    at = row[component, slot]
+    made["peak"][component, slot] = block[f"{layer}|peak"][at, component]
+    if "target" in made:
+        made["target"][component, slot] = block["target"][at].to(torch.int32)
