@@ -66,7 +66,7 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         Mean relevance over the samples that were explained for a class; NaN rows where there was none.
     """
 
-    result_version = 1
+    result_version = 2
 
     def __init__(
         self,
@@ -100,6 +100,7 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         columns: dict[str, np.ndarray] = {
             "activation": acts.mean(0).astype(np.float32),
             "frequency": (acts > 0).mean(0).astype(np.float32),
+            "selectivity": _selectivity(acts),
         }
         self.class_relevance_ = np.zeros((0, acts.shape[1]), np.float32)
         if relevances is not None:
@@ -271,6 +272,17 @@ def _profiles(acts: np.ndarray) -> np.ndarray:
     centred = (acts - acts.mean(0)).T.astype(np.float32)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12)
+
+
+def _selectivity(acts: np.ndarray) -> np.ndarray:
+    """(component,) 0 to 1: one minus mean over largest activation, negative values counted as zero.
+
+    Near 1 a component answers to few samples strongly, near 0 to all alike; 0 for one that is never positive.
+    """
+    positive = acts.clip(min=0)
+    largest = positive.max(0)
+    share = np.divide(positive.mean(0), largest, out=np.ones_like(largest), where=largest > 0)
+    return (1 - share).astype(np.float32)
 
 
 def _unit_square(flat: np.ndarray) -> np.ndarray:
