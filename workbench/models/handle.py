@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,8 @@ class ModelHandle:
             tensors = [t for t in output if isinstance(t, Tensor) and t.ndim >= 2]
             if len(tensors) != 1:
                 raise ModelError(
-                    f"{self.card.name} returns a {type(output).__name__} with {len(tensors)} tensors of two or more axes.",
+                    f"{self.card.name} returns a {type(output).__name__} with {len(tensors)} tensors of two or more "
+                    "axes.",
                     hint="Wrap the model in a module that returns the one to explain.",
                 )
             output = tensors[0]
@@ -136,6 +138,11 @@ class ModelHandle:
             output = output.unsqueeze(1)
         if output.ndim < 2:
             raise ModelError(f"{self.card.name} returns a single number for a whole batch.")
+        if not output.is_floating_point():
+            raise ModelError(
+                f"{self.card.name} returns whole numbers ({output.dtype}), which cannot be explained.",
+                hint="Return the scores from which they were chosen.",
+            )
         return output
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -213,7 +220,7 @@ def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerp
         If a weight is NaN or infinite.
     """
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr(module).encode())
+    digest.update(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(module)).encode())  # addresses differ from day to day
     for key, value in sorted(module.state_dict().items()):
         if not isinstance(value, Tensor):
             digest.update(f"{key}{value!r}".encode())

@@ -31,7 +31,8 @@ class Layer:
     shape : tuple of int
         Size of the output for one sample.
     axis : int
-        Component axis of the output, batch axis included: 1 for maps and vectors, -1 for sequences of tokens.
+        Component axis of the output, batch axis included: 1 for maps and vectors, -1 for sequences of tokens and for
+        maps with channels last.
     n_calls : int
         How often the module runs in one forward pass.
     order : int
@@ -58,7 +59,7 @@ class Layer:
         return self.shape[1:] if self.axis == 1 else self.shape[:-1]
 
     def components_first(self, tensor: Tensor) -> Tensor:
-        """(sample, component, position): the component axis moved to place 1, positions flattened; a view if possible."""
+        """(sample, component, position): the component axis moved to place 1, positions flattened; if possible a view."""
         return tensor.movedim(self.axis, 1).flatten(2) if tensor.ndim > 2 else tensor.unsqueeze(-1)
 
 
@@ -174,18 +175,20 @@ def probe(module: nn.Module, x: Tensor, *, name: str = "the model") -> tuple[Lay
     """
     calls: dict[str, int] = {}
     seen: dict[str, tuple[Any, ...]] = {}
+    axes = _Axes()
     handles = []
     for child_name, child in module.named_modules():
         if not child_name:
             continue
 
-        def hook(one: nn.Module, _: Any, output: Any, child_name: str = child_name) -> None:
+        def hook(one: nn.Module, args: Any, output: Any, child_name: str = child_name) -> None:
             calls[child_name] = calls.get(child_name, 0) + 1
             part = output[0] if isinstance(output, (tuple, list)) and output else output
             if isinstance(part, Tensor) and part.ndim >= 2 and part.shape[0] == len(x) and part.is_floating_point():
                 seen[child_name] = (
                     type(one).__name__,
                     tuple(part.shape[1:]),
+                    axes.of(one, args, part),
                     len(seen),
                     next(one.children(), None) is None,
                 )
@@ -203,7 +206,45 @@ def probe(module: nn.Module, x: Tensor, *, name: str = "the model") -> tuple[Lay
         for handle in reversed(handles):
             handle.remove()
     layers = [
-        Layer(n, kind, shape, -1 if len(shape) == 2 else 1, calls[n], order, is_leaf)
-        for n, (kind, shape, order, is_leaf) in seen.items()
+        Layer(n, kind, shape, axis, calls[n], order, is_leaf) for n, (kind, shape, axis, order, is_leaf) in seen.items()
     ]
     return LayerTable(name, layers), calls, output
+
+
+_LAST = (nn.Linear, nn.LayerNorm, nn.MultiheadAttention, nn.Embedding)
+
+
+class _Axes:
+    """Finds the component axis of outputs: by the kind of module, else by what the module was given."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, Tensor]] = {}  # with the tensor, so that no other gets its identity
+        self._last: dict[int, int] = {}
+
+    def of(self, module: nn.Module, args: Any, output: Tensor) -> int:
+        """Component axis of a module's output: 1 or -1."""
+        if output.ndim == 2:
+            return 1
+        axis = self._axis(module, args, output)
+        self._known[id(output)] = (axis, output)
+        self._last[output.ndim] = axis
+        return axis
+
+    def _axis(self, module: nn.Module, args: Any, output: Tensor) -> int:
+        if id(output) in self._known:  # a container hands on what its last child made
+            return self._known[id(output)][0]
+        kind = type(module).__name__
+        if kind.endswith(("1d", "2d", "3d")):
+            return 1
+        if isinstance(module, _LAST):
+            return -1
+        before = [(self._known[id(t)][0], t) for t in args if isinstance(t, Tensor) and id(t) in self._known]
+        if kind == "Permute" and before:
+            place = tuple(getattr(module, "dims", ())).index(before[0][0] % before[0][1].ndim)
+            return 1 if place == 1 else -1
+        if isinstance(module, nn.Flatten) and before and before[0][0] == 1 and module.start_dim >= 2:
+            return 1
+        for axis, tensor in before:
+            if tensor.ndim == output.ndim:
+                return axis
+        return self._last.get(output.ndim, -1 if output.ndim == 3 else 1)
