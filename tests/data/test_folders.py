@@ -288,3 +288,14 @@ def test_real_thumbnails_with_splits(extra_data):
     data = load(path, split="test", transform=Transform(size=32))
     assert len(data) == 5000 and data.classes[0] == "airplane" and len(data.classes) == 10
     assert np.bincount(data.labels).tolist() == [500] * 10 and data.batch(range(0, 5000, 100))[0].shape[0] == 50
+
+
+def test_change_behind_an_open_set_is_noticed(animals, tmp_path):
+    folder, archive = load(animals, transform=SMALL), load(zipped(animals, tmp_path / "a.zip"), transform=SMALL)
+    before = folder.fingerprint, archive.fingerprint
+    assert before == (folder.using(SMALL).fingerprint, archive.using(SMALL).fingerprint)
+    put(animals / "Dog" / "puppies" / "young" / "b.JPG", picture(99), format="JPEG")
+    (tmp_path / "a.zip").unlink()
+    zipped(animals, tmp_path / "a.zip")
+    after = folder.using(SMALL).fingerprint, archive.using(SMALL).fingerprint
+    assert before[0] != after[0] and before[1] != after[1]

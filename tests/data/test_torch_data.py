@@ -114,6 +114,9 @@ def test_random_augmentation_is_refused():
     data = load(Items(lambda i: augment(Image.fromarray(PIXELS[i]))))
     with pytest.raises(DataError, match="two different inputs"):
         _ = data.fingerprint
+    rare = FakeData(5, (3, 6, 6), 2, transform=T.Compose([T.ToTensor(), T.RandomErasing(0.001)]))
+    with pytest.raises(DataError, match="RandomErasing"):
+        _ = load(Subset(rare, [0, 1])).fingerprint
 
 
 def test_tensors_subsets_and_reordering():

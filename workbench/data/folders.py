@@ -9,7 +9,6 @@ import re
 import threading
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,13 +27,6 @@ _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "te
 _MASKS = "_masks"
 # A member of a zip file may claim any size; no picture that can be decoded is larger.
 _MOST_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class _File:
-    path: str  # below the root, with slashes
-    size: int
-    stamp: int  # time of the last change in a folder, checksum in a zip file
 
 
 class FolderData(Dataset):
@@ -91,16 +83,15 @@ class FolderData(Dataset):
         if not pictures:
             raise _no_pictures(self.path, files)
         pictures, parts = _below_the_top(pictures, split)
-        pictures, parts = zip(
-            *sorted(zip(pictures, parts, strict=True), key=lambda p: _natural(p[0].path)), strict=True
-        )
+        order = sorted(range(len(pictures)), key=lambda k: _natural(pictures[k]))
+        pictures, parts = [pictures[k] for k in order], [parts[k] for k in order]
         folders = [p[0] if len(p) > 1 else None for p in parts]
         classes = sorted({f for f in folders if f is not None}, key=_natural)
         number = {c: i for i, c in enumerate(classes)}
-        self._files: list[_File] = pictures
+        self._files = pictures
         super().__init__(
             name or self.path.resolve().name.removesuffix(".zip"),
-            keys=[f.path for f in pictures],
+            keys=pictures,
             labels=[-1 if f is None else number[f] for f in folders],
             classes=classes,
             transform=transform,
@@ -108,10 +99,10 @@ class FolderData(Dataset):
         logger.info("%s: %d pictures, %d classes, %d masks", self.name, len(self), len(classes), len(self._mask_files))
 
     def _read(self, i: int, least: tuple[int, int] | None) -> Image.Image:
-        return open_rgb(self._source.open(self._files[i].path), least=least, background=self.background)
+        return open_rgb(self._source.open(self._files[i]), least=least, background=self.background)
 
     def _masks(self, i: int) -> dict[str, np.ndarray]:
-        found = self._mask_files.get(str(PurePosixPath(self._files[i].path).with_suffix("")), {})
+        found = self._mask_files.get(str(PurePosixPath(self._files[i]).with_suffix("")), {})
         if not found:
             return {}
         size = self._open(i, None).size
@@ -124,38 +115,38 @@ class FolderData(Dataset):
         return masks
 
     def _identity(self) -> Iterable[str]:
-        return (f"{f.path} {f.size} {f.stamp}" for f in self._files)
+        return self._source.facts(self._files)
 
     def _sort_masks(
-        self, files: list[_File], masks: str | os.PathLike[str] | None
-    ) -> tuple[list[_File], dict[str, dict[str, str]], Any]:
+        self, files: list[str], masks: str | os.PathLike[str] | None
+    ) -> tuple[list[str], dict[str, dict[str, str]], Any]:
         """Part pictures from masks; give the masks by the picture's path without ending, and where they are read."""
-        stems = {str(PurePosixPath(f.path).with_suffix("")) for f in files}
+        stems = {str(PurePosixPath(f).with_suffix("")) for f in files}
         table: dict[str, dict[str, str]] = {}
         if masks is not None:
             source = _open_source(Path(masks).expanduser())
             for file in source.files:
-                _enter(table, file.path, file.path, stems)
+                _enter(table, file, file, stems)
             if not table:
                 raise DataError(
                     f'None of the {len(source.files)} files in "{masks}" has the name of a picture in "{self.path}".',
                     hint="The mask of cat/7.jpg is called cat/7.png, or cat/7.NAME.png for the mask NAME.",
                 )
             below = _inside(Path(masks).expanduser(), self.path)
-            return [f for f in files if not below or not f.path.startswith(below + "/")], table, source
-        names = {part for f in files for part in PurePosixPath(f.path).parts[:-1]}
+            return [f for f in files if not below or not f.startswith(below + "/")], table, source
+        names = {part for f in files for part in PurePosixPath(f).parts[:-1]}
         suffixed = {n for n in names if n.endswith(_MASKS) and n != _MASKS and n.removesuffix(_MASKS) in names}
         pictures = []
         for file in files:
-            folders = PurePosixPath(file.path).parts[:-1]
+            folders = PurePosixPath(file).parts[:-1]
             at = next((k for k, part in enumerate(folders) if part == _MASKS or part in suffixed), None)
             if at is None:
                 if not any(part.startswith("_") for part in folders):
                     pictures.append(file)
                 continue
             own = [folders[at].removesuffix(_MASKS)] if folders[at] != _MASKS else []
-            target = "/".join([*folders[:at], *own, *folders[at + 1 :], PurePosixPath(file.path).name])
-            _enter(table, target, file.path, stems)
+            target = "/".join([*folders[:at], *own, *folders[at + 1 :], PurePosixPath(file).name])
+            _enter(table, target, file, stems)
         return pictures, table, self._source
 
 
@@ -172,6 +163,15 @@ class _Folder:
     def open(self, path: str) -> Path:
         return self.root / path
 
+    def facts(self, paths: list[str]) -> Iterable[str]:
+        """Look at the files anew: path, size and time of the last change."""
+        for path in paths:
+            try:
+                now = os.stat(self.root / path)
+                yield f"{path} {now.st_size} {now.st_mtime_ns}"
+            except OSError:
+                yield f"{path} is gone"
+
 
 class _Zip:
     """The picture files in a zip file. Reading is safe from several threads, and after a fork."""
@@ -180,12 +180,9 @@ class _Zip:
         self.path = path
         self._lock = threading.Lock()
         self._opened: tuple[int, zipfile.ZipFile] | None = None
-        self._members: dict[str, zipfile.ZipInfo] = {}
-        for info in self._zip().infolist():
-            name = info.filename.replace("\\", "/")
-            if not info.is_dir() and _is_picture(name) and not any(_is_hidden(part) for part in name.split("/")):
-                self._members[name] = info
-        self.files = [_File(name, info.file_size, info.CRC) for name, info in self._members.items()]
+        self._members = _members(self._zip())
+        self._seen = _changed(path)
+        self.files = list(self._members)
 
     def open(self, path: str) -> io.BytesIO:
         with self._lock:
@@ -193,6 +190,16 @@ class _Zip:
             if info.file_size > _MOST_BYTES:
                 raise ValueError(f"it is said to hold {info.file_size / 1e9:.1f} GB")
             return io.BytesIO(archive.read(info))
+
+    def facts(self, paths: list[str]) -> Iterable[str]:
+        """Look at the archive anew: path, size and checksum."""
+        members = self._members
+        if _changed(self.path) != self._seen:
+            with zipfile.ZipFile(self.path) as archive:
+                members = _members(archive)
+        for path in paths:
+            info = members.get(path)
+            yield f"{path} is gone" if info is None else f"{path} {info.file_size} {info.CRC}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_lock": None, "_opened": None}
@@ -210,6 +217,20 @@ class _Zip:
         return self._opened[1]
 
 
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    found = {}
+    for info in archive.infolist():
+        name = info.filename.replace("\\", "/")
+        if not info.is_dir() and _is_picture(name) and not any(_is_hidden(part) for part in name.split("/")):
+            found[name] = info
+    return found
+
+
+def _changed(path: Path) -> tuple[int, int]:
+    now = path.stat()
+    return now.st_size, now.st_mtime_ns
+
+
 def _open_source(path: Path) -> _Folder | _Zip:
     if path.is_dir():
         return _Folder(path)
@@ -222,7 +243,7 @@ def _open_source(path: Path) -> _Folder | _Zip:
     return _Zip(path)
 
 
-def _walk(folder: Path, below: str, seen: set[str]) -> Iterable[_File]:
+def _walk(folder: Path, below: str, seen: set[str]) -> Iterable[str]:
     real = os.path.realpath(folder)
     if real in seen:  # a link that leads back up
         return
@@ -234,10 +255,9 @@ def _walk(folder: Path, below: str, seen: set[str]) -> Iterable[_File]:
             if entry.is_dir():
                 yield from _walk(Path(entry.path), f"{below}{entry.name}/", seen)
             elif _is_picture(entry.name) and entry.is_file():
-                facts = entry.stat()
-                yield _File(below + entry.name, facts.st_size, facts.st_mtime_ns)
+                yield below + entry.name
             elif _is_picture(entry.name) and entry.is_symlink():  # to nothing: noticed when it is read
-                yield _File(below + entry.name, 0, 0)
+                yield below + entry.name
 
 
 def _is_picture(name: str) -> bool:
@@ -266,9 +286,9 @@ def _inside(folder: Path, root: Path) -> str:
         return ""
 
 
-def _below_the_top(files: list[_File], split: str | None) -> tuple[list[_File], list[tuple[str, ...]]]:
+def _below_the_top(files: list[str], split: str | None) -> tuple[list[str], list[tuple[str, ...]]]:
     """Take off folders that are no classes; give the files that remain and their path parts below."""
-    parts = [PurePosixPath(f.path).parts for f in files]
+    parts = [PurePosixPath(f).parts for f in files]
     found: set[str] = set()
     while True:
         tops = {p[0] for p in parts} if all(len(p) > 1 for p in parts) else set()
@@ -298,7 +318,7 @@ def _natural(path: str) -> tuple[Any, ...]:
     return (key, path)
 
 
-def _no_pictures(path: Path, files: list[_File]) -> DataError:
+def _no_pictures(path: Path, files: list[str]) -> DataError:
     if files:
         return DataError(f'"{path}" holds masks and no pictures.')
     others = sum(1 for p in path.rglob("*") if p.is_file()) if path.is_dir() else len(zipfile.ZipFile(path).infolist())

@@ -46,9 +46,8 @@ def open_rgb(
             swapped = image.getexif().get(_ORIENTATION, 1) >= 5  # turned by a quarter: the file lies on its side
             image.draft(image.mode, least[::-1] if swapped else least)
         image.load()
-        if image.getexif().get(_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        return to_rgb(image, background=background)
+        is_turned = image.getexif().get(_ORIENTATION, 1) != 1
+        return to_rgb(ImageOps.exif_transpose(image) if is_turned else image, background=background)
 
 
 def to_rgb(image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -65,35 +65,44 @@ class TorchData(Dataset):
             classes = getattr(dataset, "classes", None)
             classes = classes if isinstance(classes, (list, tuple)) else ()
         super().__init__(name or kind, keys=_keys(dataset), classes=[_text(c) for c in classes], transform=transform)
-        self._labels = _kept_labels(dataset, len(self))
-        self._keeps_labels = self._labels is not None
+        self._known: np.ndarray | None = _kept_labels(dataset, len(self))
+        self._keeps_labels = self._known is not None
 
     @property
     def labels(self) -> np.ndarray:
         """(sample,) int64, -1 where unknown. Sets that do not keep a list of labels are read through once."""
-        if self._labels is None:
+        if self._known is None:
             logger.info("%s keeps no list of labels: reading all %d samples once.", self.name, len(self))
-            self._labels = np.array([self._label(i) for i in range(len(self))], dtype=np.int64)
-        return self._labels
+            self._known = np.array([self._label(i) for i in range(len(self))], dtype=np.int64)
+        return self._known
 
     def item(self, i: int) -> Item:
         """Give one sample as it lies in the set; a ready input as it is displayed."""
         i = self._index(i)
-        label = self._label(i) if self._labels is None else int(self._labels[i])
+        label = self._label(i) if self._known is None else int(self._known[i])
         return Item(self._open(i, None), label, int(self.origins[i]), self.keys[i])
 
     def tensor(self, i: int) -> Tensor:
         """Give the model's input for one sample; float tensors are passed on as they are."""
         i = self._index(i)
-        ready = self._ready(self._picture(i))
-        return super().tensor(i) if ready is None else ready
+        picture = self._picture(i)
+        ready = self._ready(picture)
+        return self._transformed(i, self._image(i, picture)) if ready is None else ready
 
     def picture(self, i: int) -> np.ndarray:
         """Give what the model saw of one sample, (y, x, 3) uint8, for display."""
         i = self._index(i)
         picture = self._picture(i)
         ready = self._ready(picture)
-        return super().picture(i) if ready is None else self._display(ready)
+        if ready is None:
+            return self.transform.display(self._transformed(i, self._image(i, picture)))
+        return self._display(ready)
+
+    def _image(self, i: int, picture: Any) -> Image.Image:
+        try:
+            return _as_image(picture)
+        except (DataError, ValueError, TypeError, OSError) as error:
+            raise DataError(f'{self.name}: sample {i} ("{self.keys[i]}") cannot be read: {_reason(error)}') from error
 
     def _read(self, i: int, least: tuple[int, int] | None) -> Image.Image:
         picture = self._picture(i)
@@ -119,7 +128,7 @@ class TorchData(Dataset):
 
     def using(self, transform: Any) -> TorchData:
         """Give the same samples with another transform, which ready inputs don't pass through."""
-        other = super().using(transform)
+        other = cast(TorchData, super().using(transform))
         try:
             ready = self._ready(self._picture(0))
         except DataError:
@@ -136,7 +145,17 @@ class TorchData(Dataset):
         if isinstance(whole, (Tensor, np.ndarray)) and len(whole) == len(self) and whole.nbytes <= _MOST_HASHED:
             array = whole.detach().cpu().numpy() if isinstance(whole, Tensor) else whole
             if array.dtype.kind in "biuf":
-                yield hashlib.blake2b(np.ascontiguousarray(array), digest_size=16).hexdigest()
+                yield hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).hexdigest()
+
+    def _is_fixed(self) -> bool:
+        return False
+
+    def _random_parts(self) -> list[str]:
+        # A subset passes on what its data set does.
+        inner = getattr(self.dataset, "dataset", None)
+        functions = [getattr(d, "transform", None) for d in (self.dataset, inner)]
+        found = [WrappedTransform(function=f).random_parts for f in functions if callable(f)]
+        return [*super()._random_parts(), *(name for names in found for name in names)]
 
     def _label_identity(self) -> bytes:
         if self._keeps_labels:

@@ -133,7 +133,7 @@ class ToyData(Dataset):
         picture = background(int(self._background[i]), rng, height=SIZE, width=SIZE)
         picture, masks = _object(picture, shape, texture, _RGB[self._colour[i]], rng)
         picture = np.clip(np.round(picture + rng.normal(0, 5, picture.shape)), 0, 255).astype(np.uint8)
-        if self.has_artifact[i]:
+        if self.has_artifact[i] and self._plant is not None:
             own = np.random.default_rng([VERSION, self.seed, _SPLITS[self.split], 4, i])
             picture, masks["artifact"] = self._plant(picture, own)
             for name in ("object", "rim", "texture"):

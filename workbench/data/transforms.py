@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -102,22 +102,23 @@ class Transform:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Shape (channel, y, x) of the tensors."""
-        return (self.channels, *self.size)
+        return (self.channels, *self._rows_columns)
 
     @property
     def least(self) -> tuple[int, int] | None:
         """Width and height that a decoder may shrink a picture to without harm; None if it must not."""
+        rows, columns = self._rows_columns
         if self.crop == "center":
-            short = self.resize_short or min(self.size)
-            return 2 * max(short, self.size[1]), 2 * max(short, self.size[0])
-        return 2 * self.size[1], 2 * self.size[0]
+            short = self.resize_short or min(rows, columns)
+            return 2 * max(short, columns), 2 * max(short, rows)
+        return 2 * columns, 2 * rows
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Give the model's input, (channel, y, x) float32."""
         image = image.convert("RGB" if self.channels == 3 else "L")
         fill = tuple(round(m * self.scale) for m in self._per_channel(self.mean))
         view = self._view(image, _RESAMPLING[self.interpolation], fill if self.channels == 3 else fill[0])
-        pixels = torch.from_numpy(np.array(view)).reshape(*self.size, self.channels)
+        pixels = torch.from_numpy(np.array(view)).reshape(*self._rows_columns, self.channels)
         x = pixels.permute(2, 0, 1).contiguous().to(torch.float32).div_(self.scale)
         return x.sub_(self._column(self.mean)).div_(self._column(self.std))
 
@@ -158,6 +159,10 @@ class Transform:
         """
         return WrappedTransform(function=function, given_geometry=geometry, given_mean=mean, given_std=std)
 
+    @property
+    def _rows_columns(self) -> tuple[int, int]:
+        return cast("tuple[int, int]", self.size)  # a single number is made a pair when the transform is
+
     def _per_channel(self, values: Sequence[float]) -> tuple[float, ...]:
         return tuple(values) * (self.channels if len(values) == 1 else 1)
 
@@ -166,7 +171,7 @@ class Transform:
 
     def _plan(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Give the scaled width and height, and the left and top edge of the crop (negative: border)."""
-        rows, columns = self.size
+        rows, columns = self._rows_columns
         if self.crop == "squash":
             return columns, rows, 0, 0
         if self.crop == "pad":
@@ -181,7 +186,7 @@ class Transform:
         return wide, high, round((wide - columns) / 2), round((high - rows) / 2)
 
     def _view(self, image: Image.Image, resample: Image.Resampling, fill: Any) -> Image.Image:
-        rows, columns = self.size
+        rows, columns = self._rows_columns
         width, height = image.size
         wide, high, left, top = self._plan(width, height)
         if wide * high > _MOST_PIXELS and left >= 0 and top >= 0:
@@ -266,7 +271,7 @@ class WrappedTransform(Transform):
     def display(self, x: Tensor) -> np.ndarray:
         x = x.detach().to("cpu", torch.float32)
         mean, std = self._normalisation()
-        if mean is not None:
+        if mean is not None and std is not None:
             return _to_bytes((x * self._column(std) + self._column(mean)) * 255)
         low, high = float(x.min()), float(x.max())
         if 0 <= low and high <= 1:  # plainly a picture already

@@ -32,7 +32,7 @@ class Card:
     name: str
     transform: Transform = field(default_factory=lambda: Transform(resize_short=256))
     classes: tuple[str, ...] = ()
-    input_shape: tuple[int, int, int] = ()
+    input_shape: tuple[int, ...] = ()
     licence: str = ""
     origin: str = ""
     notes: str = ""

@@ -220,6 +220,7 @@ def _train(progress: Progress) -> dict[str, Tensor]:
     finally:
         torch.set_num_threads(n_threads)
         progress.close()
+    assert best is not None, "there is at least one seed"
     return best[1]
 
 

@@ -46,7 +46,7 @@ def torchvision_model(spec: str, rest: str) -> tuple[nn.Module, Card]:
     name, path, is_random = parts(rest)
     weights = torchvision_weights(name)
     base = name.partition(".")[0]
-    options = {"init_weights": True} if base in ("googlenet", "inception_v3") else {}
+    options: dict[str, Any] = {"init_weights": True} if base in ("googlenet", "inception_v3") else {}
     classes, notes, source = tuple(weights.meta.get("categories", ())), "", "torchvision"
     if is_random:
         model, notes = seeded(lambda: get_model(base, weights=None, **options)), RANDOM
