@@ -90,7 +90,7 @@ def explain(
     labels : (sample,) int, optional
         For `Target.label`.
     steps : int
-        Points on the path of integrated gradients (from a black picture, midpoint rule).
+        Points on the path of integrated gradients (from an input of zeros, midpoint rule).
 
     Raises
     ------

@@ -32,9 +32,9 @@ def explain_by_gradient(
 ) -> Explanation:
     """Explain a batch by gradients.
 
-    Recorded layers get activation x gradient for ``input_x_gradient``, else the gradient. Integrated gradients start at a
-    zero input (a mid-grey picture for most transforms) and keep the target of the real input on the whole path; their gap
-    is the error of the integral plus the output at the start.
+    Recorded layers get activation x gradient for ``input_x_gradient``, else the gradient. Integrated gradients start at
+    a zero input (a mid-grey picture for most transforms) and keep the target of the real input on the whole path; their
+    gap is the error of the integral.
     """
     from workbench.attribution.crp import Explanation, _start_layer, begin, staged
 

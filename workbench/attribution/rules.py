@@ -1,7 +1,7 @@
 """Relevance rules and composites by name: which module gets which rule, shown before anything runs.
 
-The names, rules and order of precedence are those of zennit (its composites of the same names), except where a composite is
-made without biases or with other numbers. The tests hold each assignment against zennit's own.
+The names, rules and order of precedence are those of zennit (its composites of the same names), except where a
+composite is made without biases or with other numbers. The tests hold each assignment against zennit's own.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Rule:
     Parameters
     ----------
     kind : str
-        ``epsilon``, ``zplus``, ``alpha_beta``, ``gamma``, ``zbox``, ``wsquare``, ``flat`` for modules with weights; ``norm``
-        for sums and average pooling; ``pass`` for activations; ``gradient`` for the plain gradient.
+        ``epsilon``, ``zplus``, ``alpha_beta``, ``gamma``, ``zbox``, ``wsquare``, ``flat`` for modules with weights;
+        ``norm`` for sums and average pooling; ``pass`` for activations; ``gradient`` for the plain gradient.
     epsilon : float
         Stabiliser of denominators, above 0.
     alpha, beta : float
@@ -87,8 +87,9 @@ class Composite:
     ----------
     name : str
     layers : sequence of (matcher, Rule)
-        The first matcher that fits decides. A matcher is a group (``convolution``, ``dense``, ``linear``, ``activation``,
-        ``sum``, ``average_pool``, ``batch_norm``), a module class, or a pattern of module names such as ``features.*``.
+        The first matcher that fits decides. A matcher is a group (``convolution``, ``dense``, ``linear``,
+        ``activation``, ``sum``, ``average_pool``, ``batch_norm``), a module class, or a pattern of module names such as
+        ``features.*``.
     first : sequence of (matcher, Rule)
         For the first module, in order of registration, that any of these fits.
     zero_bias : bool
@@ -184,10 +185,9 @@ class RuleTable(Sequence[RuleRow]):
         return self.to_frame().to_html(escape=True)
 
     def __repr__(self) -> str:
-        return (
-            f"<rules of {self.composite}: {len(self.rows)} modules, "
-            f"{len(self.fallbacks)} with the plain gradient{': ' if self.fallbacks else ''}{', '.join(self.fallbacks[:4])}>"
-        )
+        fallbacks = self.fallbacks
+        named = f": {', '.join(fallbacks[:4])}{' …' if len(fallbacks) > 4 else ''}" if fallbacks else ""
+        return f"<rules of {self.composite}: {len(self.rows)} modules, {len(fallbacks)} with the plain gradient{named}>"
 
 
 _RULED_FUNCTIONS = {"residual sum": "norm", "relu": "gradient, equal to pass where relevance is not zero"}
@@ -222,8 +222,8 @@ def _matches(matcher: Any, name: str, module: nn.Module) -> bool:
 
 
 def _is_activation(module: nn.Module) -> bool:
-    """Element-wise functions of torch and timm; attention is none, although torch keeps it in the same file."""
-    if isinstance(module, nn.MultiheadAttention):
+    """Element-wise functions of torch and timm; attention and gates are none, though torch keeps them in that file."""
+    if isinstance(module, (nn.MultiheadAttention, nn.GLU)):
         return False
     home = type(module).__module__
     return home == "torch.nn.modules.activation" or home.startswith("timm.layers.activations")

@@ -59,7 +59,7 @@ class Layer:
         return self.shape[1:] if self.axis == 1 else self.shape[:-1]
 
     def components_first(self, tensor: Tensor) -> Tensor:
-        """(sample, component, position): the component axis moved to place 1, positions flattened; if possible a view."""
+        """(sample, component, position): the component axis at place 1, positions flattened; a view if possible."""
         return tensor.movedim(self.axis, 1).flatten(2) if tensor.ndim > 2 else tensor.unsqueeze(-1)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +12,15 @@ from workbench.core.errors import BadValueError
 from workbench.core.ids import ComponentId
 from workbench.core.results import Atlas, Ranking, ReferenceSet
 from workbench.methods.base import Describes, Embeds, Method, Scores, Source, register_method
+from workbench.methods.concepts.layout import k_means, nearest, pca_layout, profiles, umap_layout
 
 if TYPE_CHECKING:
     from workbench.core.context import Context
 
 __all__ = ["ConceptAtlas"]
+
+_KEPT_NEIGHBOURS = 10
+_LEAST_FOR_UMAP = 10
 
 
 @register_method(
@@ -32,12 +34,12 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
     **What it answers.** Which concepts a layer holds, shown by reference samples, and how much each matters: its
     relevance for what the model predicted, how often it is active, and for which classes it is used.
 
-    **When not to trust it.** Neighbours on the plane are a projection: look at `neighbours`, which uses the full space. On
-    fewer than about a hundred originals, components that answer to the same one or two pictures look alike. Cluster names
-    are the classes that the cluster is relevant for, not what it shows.
+    **When not to trust it.** Neighbours on the plane are a projection: look at `neighbours`, which uses the full space.
+    On fewer than about a hundred originals, components that answer to the same one or two pictures look alike. Cluster
+    names are the classes that the cluster is relevant for, not what it shows.
 
-    **Cost.** One sweep with relevance over the data (about 1.5 forward and backward passes) if it is not in the store; the
-    layout takes seconds.
+    **Cost.** One sweep with relevance over the data (about 1.5 forward and backward passes) if it is not in the store;
+    the layout takes seconds.
 
     Parameters
     ----------
@@ -45,7 +47,8 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
     k : int
         References per component.
     layout : {"umap", "pca"}
-        UMAP needs umap-learn and compiles for some seconds when first used in a process.
+        UMAP needs umap-learn and compiles for some seconds when first used in a process. Fewer than ten components are
+        always laid out by PCA.
     n_neighbours : int
         Neighbours that UMAP tries to keep.
     n_clusters : int, optional
@@ -66,7 +69,7 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         Mean relevance over the samples that were explained for a class; NaN rows where there was none.
     """
 
-    result_version = 2
+    result_version = 3
 
     def __init__(
         self,
@@ -95,8 +98,11 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
             raise BadValueError(f"An atlas needs at least three readable samples; there are {len(acts)}.")
         if acts.shape[1] < 3:
             raise BadValueError(f'"{self.layer}" has {acts.shape[1]} components; an atlas needs at least three.')
-        profiles = _profiles(acts)
-        position = self._position(profiles)
+        rows = profiles(acts)
+        position = pca_layout(rows) if self._is_pca(len(rows)) else umap_layout(
+            rows, n_neighbours=self.n_neighbours, seed=self.seed
+        )  # fmt: skip
+        self._nearest = nearest(rows, _KEPT_NEIGHBOURS)
         columns: dict[str, np.ndarray] = {
             "activation": acts.mean(0).astype(np.float32),
             "frequency": (acts > 0).mean(0).astype(np.float32),
@@ -104,53 +110,22 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         }
         self.class_relevance_ = np.zeros((0, acts.shape[1]), np.float32)
         if relevances is not None:
-            rel = np.asarray(relevances.values)[valid]
+            explained = np.asarray(relevances.is_valid)  # may be fewer, where another sweep collected them
+            rel, target = np.asarray(relevances.values)[explained], np.asarray(relevances.target)[explained]
             columns = {"relevance": np.abs(rel).mean(0).astype(np.float32), **columns}
-            self.class_relevance_ = _class_means(rel, np.asarray(relevances.target)[valid], ctx.model.n_classes)
+            self.class_relevance_ = _class_means(rel, target, ctx.model.n_classes)
         columns["cluster"] = self._clusters(position)
         names = _cluster_names(columns["cluster"], self.class_relevance_, ctx.class_names())
         references = ctx.references(self.layer, by="activation", k=self.k)
         self._finish(ctx, position, columns, names, references)
         return self
 
-    def _position(self, profiles: np.ndarray) -> np.ndarray:
-        n = len(profiles)
-        if self.layout == "pca" or n < 10:
-            centred = profiles - profiles.mean(0)
-            u, s, _ = np.linalg.svd(centred, full_matrices=False)
-            flat = u[:, :2] * s[:2]
-            flat = flat * np.sign(
-                flat[np.abs(flat).argmax(0), np.arange(flat.shape[1])]
-            )  # signs of an SVD are arbitrary
-            return _unit_square(flat)
-        import umap
-
-        k = min(self.n_neighbours, n - 1)
-        similarity = profiles @ profiles.T
-        np.fill_diagonal(similarity, np.inf)  # each point is its own nearest neighbour, as umap-learn expects
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, : k + 1]
-        distance = 1 - np.take_along_axis(similarity, order, 1)
-        distance[:, 0] = 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # umap-learn warns of the seed's single thread and of its own deprecations
-            reducer = umap.UMAP(
-                n_neighbors=k + 1,
-                random_state=self.seed,
-                n_jobs=1,
-                init="pca",
-                precomputed_knn=(order.astype(np.int32), np.clip(distance, 0, None).astype(np.float32), None),
-            )
-            with _same_threads():
-                return _unit_square(reducer.fit_transform(profiles))
+    def _is_pca(self, n: int) -> bool:
+        return self.layout == "pca" or n < _LEAST_FOR_UMAP
 
     def _clusters(self, position: np.ndarray) -> np.ndarray:
-        from sklearn.cluster import KMeans
-
-        n = self.n_clusters or int(np.clip(np.sqrt(len(position) / 2), 2, 12))
-        check.positive("n_clusters", n, at_most=len(position))
-        labels = KMeans(n, random_state=self.seed, n_init=4).fit_predict(position.astype(np.float64))
-        by_size = np.argsort(-np.bincount(labels, minlength=n), kind="stable")
-        return np.argsort(by_size)[labels].astype(np.int32)  # cluster 0 is the largest
+        n = int(np.clip(np.sqrt(len(position) / 2), 2, 12)) if self.n_clusters is None else self.n_clusters
+        return k_means(position, check.positive("n_clusters", n, at_most=len(position)), seed=self.seed)
 
     def _finish(
         self,
@@ -161,9 +136,9 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         references: ReferenceSet,
     ) -> None:
         text = (
-            f"UMAP, {self.n_neighbours} neighbours, cosine"
-            if self.layout == "umap"
-            else "PCA of standardised activations"
+            "PCA of standardised activations"
+            if self._is_pca(len(position))
+            else f"UMAP, {self.n_neighbours} neighbours, correlation"
         )
         self.atlas_ = Atlas(
             layer=self.layer,
@@ -183,12 +158,14 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         """Coordinates, columns and class relevances."""
         a = self.atlas_
         arrays = {"position": a.position, "class_relevance": self.class_relevance_}
+        arrays |= {"nearest": self._nearest[0], "similarity": self._nearest[1]}
         arrays |= {f"column|{name}": value for name, value in a.columns.items()}
         return arrays, {"cluster_names": list(a.cluster_names), "columns": list(a.columns)}
 
     def restore(self, ctx: Context, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Take up a stored atlas."""
         self.class_relevance_ = np.asarray(arrays["class_relevance"])
+        self._nearest = np.asarray(arrays["nearest"]), np.asarray(arrays["similarity"])
         columns = {name: np.asarray(arrays[f"column|{name}"]) for name in facts["columns"]}
         references = ctx.references(self.layer, by="activation", k=self.k)
         self._finish(ctx, np.asarray(arrays["position"]), columns, facts["cluster_names"], references)
@@ -202,7 +179,7 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
             If no sample was explained for it.
         """
         index = self._class_index(target)
-        if index >= len(self.class_relevance_) or np.isnan(self.class_relevance_[index]).all():
+        if not 0 <= index < len(self.class_relevance_) or np.isnan(self.class_relevance_[index]).all():
             raise BadValueError(
                 f'No sample of the data was explained for "{target}".',
                 hint="Add pictures of that class, or sweep with Target.logit.",
@@ -226,7 +203,20 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
             **{name: float(v[i]) for name, v in self.atlas_.columns.items() if name != "cluster"},
             "references": self.atlas_.references.of(i),
             "classes": classes,
+            "neighbours": list(self.neighbours(i).components),
         }
+
+    def neighbours(self, component: str | int | ComponentId, n: int = 5) -> Ranking:
+        """The components that answer most alike, by the correlation of their activations over the samples.
+
+        Parameters
+        ----------
+        n : int
+            At most 10, which is how many are kept.
+        """
+        i = self.atlas_.references.index(component)
+        ids, similarity = (part[i, : check.positive("n", n, at_most=_KEPT_NEIGHBOURS)] for part in self._nearest)
+        return Ranking(tuple(self.atlas_.ids()[int(j)] for j in ids), similarity, quantity="similarity")
 
     def top(self, n: int = 10, *, by: str = "relevance") -> Ranking:
         """The components with the largest value in a column."""
@@ -255,25 +245,6 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         return self._class_names[index] if index < len(self._class_names) else f"output {index}"
 
 
-@contextmanager
-def _same_threads() -> Iterator[None]:
-    """Undo what numba does to the number of threads, which it shares with torch through OpenMP."""
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _profiles(acts: np.ndarray) -> np.ndarray:
-    """(component, sample): standardised activations of unit length, so that products are correlations."""
-    centred = (acts - acts.mean(0)).T.astype(np.float32)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12)
-
-
 def _selectivity(acts: np.ndarray) -> np.ndarray:
     """(component,) 0 to 1: one minus mean over largest activation, negative values counted as zero.
 
@@ -283,11 +254,6 @@ def _selectivity(acts: np.ndarray) -> np.ndarray:
     largest = positive.max(0)
     share = np.divide(positive.mean(0), largest, out=np.ones_like(largest), where=largest > 0)
     return (1 - share).astype(np.float32)
-
-
-def _unit_square(flat: np.ndarray) -> np.ndarray:
-    low, high = flat.min(0), flat.max(0)
-    return ((flat - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
 
 
 def _class_means(rel: np.ndarray, target: np.ndarray, n_classes: int) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Cutting the part out of a reference picture that a component answers to.
 
 Two ways: around the peak of the activation (no model needed), and by the component's conditional heatmap, smoothed and
-thresholded as in Achtibat et al. 2023 (CRP), with the numbers of their reference code: Gaussian of 19 pixels, crop where the map
-exceeds 0.1 of its maximum, mask where it is below 0.2. Boxes are squared, as later papers do.
+thresholded as in Achtibat et al. 2023 (CRP), with the numbers of their reference code: Gaussian of 19 pixels, crop
+where the map exceeds 0.1 of its maximum, mask where it is below 0.2. Boxes are squared, as later papers do.
 """
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 from PIL import Image
@@ -28,12 +30,25 @@ def smooth(heat: np.ndarray, *, kernel: int = 19) -> np.ndarray:
     kernel : int
         Width of the Gaussian in pixels for a picture of 224; others in proportion.
     """
-    from scipy.ndimage import gaussian_filter
-
     width = kernel * max(heat.shape) / 224
-    blurred = gaussian_filter(heat.astype(np.float32), sigma=0.3 * ((width - 1) * 0.5 - 1) + 0.8 if width > 3 else 0.5)
+    sigma = 0.3 * ((width - 1) * 0.5 - 1) + 0.8 if width > 3 else 0.5
+    down, across = (_gaussian(n, sigma) for n in heat.shape)
+    blurred = down @ heat.astype(np.float32) @ across.T
     largest = np.abs(blurred).max(initial=0.0)
     return blurred / largest if largest > 0 else blurred
+
+
+@functools.lru_cache(maxsize=16)
+def _gaussian(n: int, sigma: float) -> np.ndarray:
+    """(n, n) matrix that blurs an axis of length `n`, with the picture mirrored beyond its edges."""
+    reach = int(4 * sigma + 0.5)
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    matrix = np.zeros((n, n))
+    for offset, weight in zip(offsets, weights / weights.sum(), strict=True):
+        source = (np.arange(n) + offset) % (2 * n)
+        np.add.at(matrix, (np.arange(n), np.where(source < n, source, 2 * n - 1 - source)), weight)
+    return matrix.astype(np.float32)
 
 
 def box_of(heat: np.ndarray, *, threshold: float = 0.1, margin: float = 0.05) -> Box:
