@@ -80,7 +80,12 @@ class Dataset(ABC):
     classes : sequence of str
         Class names; empty for an unlabelled set.
     transform : Transform or callable, optional
-        Not given: short side 256, centre crop 224, ImageNet's normalisation.
+        Not given: short side 256, centre crop 224, ImageNet's normalisation; a session then puts the model's in place.
+
+    Attributes
+    ----------
+    has_own_transform : bool
+        Whether somebody chose the transform.
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class Dataset(ABC):
         self.name = name
         self.classes = tuple(str(c) for c in classes)
         self.transform = Transform(resize_short=256) if transform is None else as_transform(transform)
+        self.has_own_transform = transform is not None
         self._keys = keys if isinstance(keys, list) else list(keys)
         n = len(self._keys)
         if n == 0:
@@ -208,6 +214,7 @@ class Dataset(ABC):
         """Give the same samples with another transform. Nothing is copied but the reference to them."""
         other = copy.copy(self)
         other.transform = as_transform(transform)
+        other.has_own_transform = True
         other._fingerprint = None
         return other
 

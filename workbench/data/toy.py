@@ -105,6 +105,7 @@ class ToyData(Dataset):
             classes=classes,
             transform=TOY_TRANSFORM if transform is None else transform,
         )
+        self.has_own_transform = transform is not None  # the toy network brings the same
         # One draw per scene in order: a longer set has the same beginning.
         chance = np.random.default_rng([VERSION, seed, _SPLITS[split], 1]).random(n)
         nuisance = np.random.default_rng([VERSION, seed, _SPLITS[split], 2]).random((n, 2))

@@ -46,7 +46,8 @@ def open_session(
         A name (``"photos"``, ``"stamps"``, ``"toy"``, ``"torchvision:…"``), a folder or zip file of pictures, a torch
         ``Dataset``, or one of ours. Without data, pictures can still be handed to `Session.explain`.
     transform : callable, optional
-        From a PIL picture to the model's input; default: the one that belongs to the model.
+        From a PIL picture to the model's input; default: the one that `data` was made with, if it is one of our data
+        sets with a transform of its own, else the one that belongs to the model.
     classes : sequence of str, optional
         Names of the model's outputs; default: those that belong to the model.
     store : path or Store, optional
@@ -71,12 +72,12 @@ def open_session(
         check.between("device_budget_gb", device_budget_gb, 0, 1e6, left_open=True)
     chosen = settings(device=device if device != "auto" else None)
     place = choose_device(chosen.device)
+    pictures = None if data is None else data_module.load(data)
+    if transform is None and pictures is not None and pictures.has_own_transform:
+        transform = pictures.transform
     module, card = zoo.build(model, transform=transform, classes=classes)
     handle = ModelHandle(module, card, device=place)
-    pictures = None
-    if data is not None:
-        pictures = data_module.load(data)
-        pictures = pictures.using(card.transform)
+    pictures = None if pictures is None else pictures.using(card.transform)
     opened = store if isinstance(store, Store) else Store.open(
         store if store is not None else chosen.store, disk_gb=chosen.store_gb, memory_gb=chosen.memory_gb
     )  # fmt: skip
