@@ -154,6 +154,23 @@ def test_sheet_asks_for_the_pictures_it_shows_only():
     assert fig.layout.images[0].source.startswith("data:image/jpeg;base64,")
 
 
+def test_crops_are_cut_around_the_peak():
+    import base64
+    import io
+    from dataclasses import replace
+
+    from PIL import Image
+
+    record = replace(references(), peak=torch.full((5, 4), 5, dtype=torch.int32), shape=(2, 4))  # row 1, column 1
+    picture = np.zeros((40, 80, 3), np.uint8)
+    picture[20:40, 20:40] = 255  # the cell of the peak: y 20 to 40, x 20 to 40
+    fig = record.plot(components=[0], n=1, pictures=lambda i: picture, crop=0.5, size=200)
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(fig.layout.images[0].source.split(",")[1]))))
+    assert shown.shape == (20, 20, 3) and shown.min() > 240
+    with pytest.raises(BadValueError, match="peak"):
+        references().plot(pictures=lambda i: picture, crop=0.5)
+
+
 def test_table_leaves_out_what_was_not_read():
     fig = table().plot(n=2)
     assert fig.data[0].name == "features.3/unit/2"  # the one raised by 3

@@ -9,6 +9,7 @@ import numpy as np
 from plotly import graph_objects as go
 
 from workbench.core import check
+from workbench.core.errors import BadValueError
 from workbench.core.ids import ComponentId
 from workbench.core.registry import FIGURES
 from workbench.core.results import ReferenceSet
@@ -27,6 +28,7 @@ def references_figure(
     n: int = 8,
     pictures: Pictures | None = None,
     size: int = 96,
+    crop: float | None = None,
 ) -> go.Figure:
     """Draw values by rank, or with `pictures` a row of pictures for each component.
 
@@ -41,6 +43,14 @@ def references_figure(
         From a sample's id to its (y, x, 3) uint8 picture, for example ``session.data.picture``.
     size : int
         Longest side of a picture, in pixels.
+    crop : float, optional
+        Cut a square around the place where the component is most active: its side as a share of the picture's short
+        side, above 0 and at most 1. Whole pictures if not given.
+
+    Raises
+    ------
+    BadValueError
+        If crops are asked for and the places of the peaks are not known.
     """
     n = min(check.positive("n", n), references.ids.shape[1])
     if components is None:
@@ -52,7 +62,28 @@ def references_figure(
     if pictures is None:
         return _lines(references, chosen, n)
     look_up = pictures if callable(pictures) else pictures.__getitem__
-    return _sheet(references, chosen, n, look_up, size)
+    if crop is None:
+        return _sheet(references, chosen, n, lambda index, slot, sample: look_up(sample), size)
+    check.between("crop", crop, 0, 1, left_open=True)
+    if references.peak is None or len(references.shape) != 2:
+        raise BadValueError(
+            f"Crops need the place of each peak on a map, and {references.layer} has none.", hint="Leave out `crop`."
+        )
+    return _sheet(
+        references, chosen, n, lambda index, slot, sample: _cut(references, look_up(sample), index, slot, crop), size
+    )
+
+
+def _cut(references: ReferenceSet, picture: np.ndarray, index: int, slot: int, crop: float) -> np.ndarray:
+    """The square around one reference's peak, moved inside the picture where it would reach over the edge."""
+    assert references.peak is not None
+    height, width = picture.shape[:2]
+    side = max(1, round(crop * min(height, width)))
+    y, x = divmod(int(references.peak[index, slot]), references.shape[1])
+    top = round((y + 0.5) / references.shape[0] * height - side / 2)
+    left = round((x + 0.5) / references.shape[1] * width - side / 2)
+    top, left = min(max(top, 0), height - side), min(max(left, 0), width - side)
+    return picture[top : top + side, left : left + side]
 
 
 def _title(references: ReferenceSet) -> str:
@@ -108,7 +139,11 @@ def _lines(references: ReferenceSet, chosen: list[int], n: int) -> go.Figure:
 
 
 def _sheet(
-    references: ReferenceSet, chosen: list[int], n: int, look_up: Callable[[int], np.ndarray], size: int
+    references: ReferenceSet,
+    chosen: list[int],
+    n: int,
+    picture: Callable[[int, int, int], np.ndarray],
+    size: int,
 ) -> go.Figure:
     fig = style.figure(
         _title(references),
@@ -121,6 +156,7 @@ def _sheet(
             "tickvals": list(range(len(chosen))),
             "ticktext": [style.text(_address(references, i)) for i in chosen],
             "showgrid": False,
+            "zeroline": False,
             "automargin": True,
         },
     )
@@ -130,7 +166,7 @@ def _sheet(
         for column, sample in enumerate(references.of(index, n)):
             images.append(
                 {
-                    "source": style.data_url(look_up(sample), size=size),
+                    "source": style.data_url(picture(index, column, sample), size=size),
                     "x": column,
                     "y": row,
                     "xref": "x",
