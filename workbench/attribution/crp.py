@@ -123,7 +123,7 @@ def begin(
     address = handle.layers.component(target.args[0])
     layer, tensor = handle.layers[address.layer], graph.tensor(address.layer)
     value = torch.ones_like(tensor) if as_gradient else tensor.detach()
-    seed = value * _mask(handle, tensor, address.layer, (address.index,))
+    seed = handle.layers.basis(address.layer).keep(value, (address.index,))
     score = layer.components_first(tensor.detach())[:, address.index].sum(1)
     return tensor, Start(seed, score, torch.full((len(tensor),), -1, device=tensor.device))
 
@@ -148,7 +148,7 @@ def staged(
         inner[name] = here.detach()
         rest = [r for r in rest if r not in between]
         source = graph.tensors[name]
-        seed = here * _mask(handle, source, name, conditions[name])
+        seed = handle.layers.basis(name).keep(here, conditions[name])
     for name in rest:
         if graph.tensors[name] is source:
             inner[name] = seed.detach()
@@ -237,15 +237,6 @@ def _by_layer(handle: ModelHandle, given: Iterable[str | ComponentId]) -> dict[s
         address = handle.layers.component(one)
         found.setdefault(address.layer, []).append(address.index)
     return {name: tuple(sorted(set(indices))) for name, indices in found.items()}
-
-
-def _mask(handle: ModelHandle, tensor: Tensor, name: str, components: Sequence[int]) -> Tensor:
-    axis = handle.layers[name].axis
-    mask = tensor.new_zeros(tensor.shape[axis])
-    mask[list(components)] = 1
-    shape = [1] * tensor.ndim
-    shape[axis] = -1
-    return mask.reshape(shape)
 
 
 def _start_layer(target: Target) -> list[str]:

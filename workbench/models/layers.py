@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from workbench.core.errors import ModelError, UnknownComponentError, UnknownLayerError, nearest
 from workbench.core.ids import ComponentId
+from workbench.models.bases import Basis, UnitBasis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,13 +111,18 @@ class LayerTable(Mapping[str, Layer]):
         """Read an address and check that the component exists."""
         component = ComponentId.parse(address)
         layer = self.usable(component.layer)
-        if component.basis != "unit":
-            raise UnknownComponentError(f'No basis "{component.basis}" at "{component.layer}".', hint="There is: unit.")
-        if component.index >= layer.n_components:
+        basis = self.basis(component.layer, component.basis)
+        if component.index >= basis.n_components:
             raise UnknownComponentError(
-                f'No component {component.index} in "{layer.name}".', hint=f"It has {layer.n_components}, from 0."
+                f'No component {component.index} in "{layer.name}".', hint=f"It has {basis.n_components}, from 0."
             )
         return component
+
+    def basis(self, layer: str, name: str = "unit") -> Basis:
+        """The basis called `name` at a layer."""
+        if name != UnitBasis.name:
+            raise UnknownComponentError(f'No basis "{name}" at "{layer}".', hint=f"There is: {UnitBasis.name}.")
+        return UnitBasis(self.usable(layer))
 
     def linear(self) -> list[str]:
         """Names of convolution and dense layers that run once."""
