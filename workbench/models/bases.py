@@ -1,8 +1,8 @@
-"""Bases: what the components of a layer are. Units now; heads, dictionaries, directions and parts take the same place.
+"""Bases: what the components of a layer are. Units now; heads, dictionaries, directions, parts take the same place.
 
-A basis says how activations become codes and codes activations, and how much of a layer's relevance flows through some of
-its components. Methods and conditional explanations ask a basis and never a channel, so that what is written for units works on
-all of them.
+A basis says how activations become codes and codes activations, and how much of a layer's relevance flows through some
+of its components. Methods and conditional explanations ask a basis and never a channel, so that what is written for
+units works on all of them.
 """
 
 from __future__ import annotations
