@@ -34,14 +34,14 @@ def held():
     return go
 
 
-def test_of_one_key_only_the_newest_goes_out_in_the_turn_of_the_oldest():
+def test_of_one_key_only_the_newest_goes_out_in_its_own_turn():
     seen, go = [], held()
     deliver(seen.append, "10 %", key="progress")
     deliver(seen.append, "answer")
     for share in range(20, 100):
         deliver(seen.append, f"{share} %", key="progress")
     go.set()
-    assert flush() and seen == ["99 %", "answer"]
+    assert flush() and seen == ["answer", "99 %"]
 
 
 def test_an_error_is_logged_and_the_next_delivery_goes_out(caplog):

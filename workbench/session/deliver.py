@@ -64,8 +64,9 @@ class _Post:
     def put(self, call: Callable[[], Any], key: Hashable | None) -> None:
         with self.changed:
             self.number += 1
-            # Replaced in place: an item keeps its turn, so a later message cannot overtake an earlier state.
-            self.items[("key", key) if key is not None else self.number] = call
+            name = ("key", key) if key is not None else self.number
+            self.items.pop(name, None)  # the newer one goes behind what was handed over before it
+            self.items[name] = call
             if self.thread is None or not self.thread.is_alive():
                 self.thread = threading.Thread(target=self.work, name="workbench-deliver", daemon=True)
                 self.thread.start()
@@ -118,7 +119,7 @@ def deliver(call: Callable[..., Any], *args: Any, key: Hashable | None = None, *
     call : callable
         Does the setting or sending, on the delivery thread, within the gate. What it raises is logged.
     key : hashable, optional
-        Only the newest of what waits under one key is delivered, in the turn of the oldest: for progress and status.
+        Only the newest of what waits under one key is delivered, in its own turn: for progress and status.
     """
     _post.put(lambda: call(*args, **kwargs), key)
 

@@ -208,7 +208,7 @@ class Lab:
             page.click('#jp-MainMenu .lm-MenuBar-item:has-text("Settings")')
             page.hover('.lm-Menu-itemLabel:text-is("Theme")')
             page.click(f'.lm-Menu-itemLabel:text-is("{name}")')
-        page.wait_for_selector(f'body[data-jp-theme-name="{name}"]', timeout=20_000)
+        page.wait_for_selector(f'body[data-jp-theme-name="{name}"]', state="attached", timeout=20_000)
 
     def hide_sidebar(self, page: Any) -> None:
         """Close the file browser, for the room."""
@@ -390,6 +390,15 @@ class WidgetPage:
                 last = time.monotonic()
             if time.monotonic() - last > quiet:
                 return
+            self.page.wait_for_timeout(20)
+
+    def until(self, test: Any, *, seconds: float = 10.0) -> None:
+        """Go on until `test()` holds; raises if it does not in time."""
+        end = time.monotonic() + seconds
+        while not test():
+            if time.monotonic() > end:
+                raise TimeoutError("The page did not come to that.")
+            self.pump()
             self.page.wait_for_timeout(20)
 
     def screenshot(self, path: str | Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId
 from workbench.core.results import ActivationTable, Atlas, Attribution, ReferenceSet
-from workbench.session.lane import Lane
+from workbench.session.lane import Lane, current_job
 from workbench.session.selection import Selection
 
 __all__ = ["CLASSES", "FakeData", "FakeSession", "View", "scene"]
@@ -138,10 +138,20 @@ class FakeSession:
 
     def _begin(self, name, progress=None):
         self.asked.append((name, threading.current_thread().name))
-        for _ in range(10 if self.delay else 0):
-            time.sleep(self.delay / 10)
+        job = current_job()
+        for _ in range(200 if self.delay else 0):
+            time.sleep(self.delay / 200)
+            if job is not None:
+                job.progress.token.raise_if_cancelled()
         if name in self.fail:
             raise self.fail[name]
+
+    def _begin_slowly(self, progress):
+        """Work in small steps, for as long as an answer takes."""
+        progress.start("slow", 1000)
+        for _ in range(1000):
+            time.sleep(max(self.delay, 0.5) / 1000)
+            progress.step()
 
     # Work
     def submit(self, fn, *args, **kwargs):

@@ -55,6 +55,7 @@ class AtlasBrowser(SessionWidget):
     _esm = esm("atlas")
     _css = css("atlas")
     follows = ("component", "components")
+    stands_for = "component"
 
     component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
     components = traitlets.Any((), help="Addresses of the selected set, in the order of selection.").tag(sync=True)
@@ -193,12 +194,15 @@ class AtlasBrowser(SessionWidget):
             raise StaleError("The atlas is not there yet.", hint="`widget.wait()` waits for it.")
         return self.atlas
 
-    def table(self) -> pd.DataFrame:
-        """The components that are not dimmed: place, columns and cluster name, in the order of the list."""
-        frame = self._atlas().to_frame()
-        names = self._atlas().cluster_names
+    def _frame(self) -> pd.DataFrame:
+        frame, names = self._atlas().to_frame(), self._atlas().cluster_names
         if "cluster" in frame and names:
             frame["cluster_name"] = [names[int(c)] if 0 <= int(c) < len(names) else "" for c in frame["cluster"]]
+        return frame
+
+    def table(self) -> pd.DataFrame:
+        """The components that are not dimmed: place, columns and cluster name, in the order of the list."""
+        frame = self._frame()
         if self.query:
             wanted = self.query.casefold()
             found = frame.index.str.casefold().str.contains(wanted, regex=False)
@@ -220,7 +224,7 @@ class AtlasBrowser(SessionWidget):
     @property
     def selection(self) -> pd.DataFrame:
         """The selected components of this layer, dimmed or not; assigning takes ids, masks, frames and queries."""
-        frame = self._atlas().to_frame()
+        frame = self._frame()
         return frame.loc[[label for label in self.selected() if label in frame.index]]
 
     @selection.setter

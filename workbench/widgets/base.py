@@ -83,8 +83,12 @@ class SessionWidget(Answering, Working, anywidget.AnyWidget):
         sync=True, view=True
     )
     title = traitlets.Unicode("", help="Heading; empty for the widget's own.").tag(sync=True, view=True)
+    value = traitlets.Any(None, allow_none=True, help="What `stands_for` names, for `interactive_output` and the like.")
     state_version = traitlets.Int(1, help="Version of the view state's form.").tag(sync=True)
     _problem = traitlets.Dict(help="The error on show: asked, message, hint, type, trace.").tag(sync=True)
+
+    stands_for: str = ""
+    """The field of the selection that is this widget's `value` where ipywidgets asks for one."""
 
     def __init__(self, source: Any = None, *, session: Any = None, group: str = "", **view: Any):
         self._check_names(view)
@@ -145,6 +149,8 @@ class SessionWidget(Answering, Working, anywidget.AnyWidget):
         def give(change: Any) -> None:
             self.shared.set(origin=self.model_id, **{change["name"]: change["new"]})
 
+        if self.stands_for:
+            traitlets.link((self, self.stands_for), (self, "value"))
         self.shared.observe(take, names=fields)
         self.observe(give, names=fields)
         self._undo += [

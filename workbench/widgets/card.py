@@ -41,6 +41,7 @@ class ComponentCard(SessionWidget):
     _esm = esm("card")
     _css = css("card")
     follows = ("component", "sample")
+    stands_for = "component"
 
     component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
     sample = traitlets.Any(None, allow_none=True, help="Id of the current sample, marked on the card.").tag(sync=True)

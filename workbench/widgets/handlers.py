@@ -43,10 +43,11 @@ def on(kind: str, **schema: Any) -> Callable[[Callable[..., Any]], Callable[...,
 def handlers_of(cls: type) -> dict[str, tuple[str, dict[str, Any]]]:
     """All kinds that a class answers: the method's name and the schema."""
     found = {}
-    for name in dir(cls):
-        answers = getattr(getattr(cls, name, None), "_answers", None)
-        if answers is not None:
-            found[answers[0]] = (name, answers[1])
+    for base in reversed(cls.__mro__):  # by their dictionaries: merely asking ipywidgets for some attributes warns
+        for name, method in vars(base).items():
+            answers = getattr(method, "_answers", None) if callable(method) else None
+            if answers is not None:
+                found[answers[0]] = (name, answers[1])
     return found
 
 

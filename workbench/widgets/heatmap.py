@@ -45,6 +45,7 @@ class HeatmapViewer(SessionWidget):
     _esm = esm("heatmap")
     _css = css("heatmap")
     follows = ("sample", "target", "component")
+    stands_for = "sample"
 
     sample = traitlets.Any(None, allow_none=True, help="Id of the current sample, or None.").tag(sync=True)
     target = traitlets.Any(None, allow_none=True, help='What is explained: "top", "logit:3"; None for "top".').tag(
@@ -96,7 +97,7 @@ class HeatmapViewer(SessionWidget):
         self.layers = [str(record.name) for record in self.session.layers()]
         self.observe(lambda change: self._fetch_sample(), names=["sample"])
         self.observe(lambda change: self._fetch_heat(), names=["target", "layer", "n_components"])
-        self.observe(lambda change: self._component_changed(), names=["component"])
+        self.observe(lambda change: self._fetch_component(), names=["component"])
         if self.sample is None and self.n_samples:
             self.sample = 0  # observed: fetches
         else:
@@ -142,7 +143,7 @@ class HeatmapViewer(SessionWidget):
             self.submit(self._explain, sample, target, layer, self.n_components, topic="heat", title=title)
         self._fetch_conditional()
 
-    def _component_changed(self) -> None:
+    def _fetch_component(self) -> None:
         layer = ComponentId.parse(self.component).layer if self.component else ""
         if layer and not self.layer and self.strip.get("layer") != layer:
             self._fetch_heat()

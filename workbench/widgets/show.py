@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import ipywidgets
@@ -103,9 +104,15 @@ def _as_widget(thing: Any, session: Any, group: str) -> Any:
 
 def _framed(figure: Any) -> ipywidgets.Output:
     """A figure as a widget: the notebook draws it as it would at the end of a cell."""
-    from IPython.core.formatters import format_display_data
+    from IPython.core.formatters import DisplayFormatter
 
-    data, metadata = format_display_data(figure)
+    if hasattr(figure, "to_plotly_json"):  # whatever renderer is chosen for other places
+        data, metadata = (
+            {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": repr(figure)[:80]},
+            {},
+        )
+    else:
+        data, metadata = DisplayFormatter().format(figure)
     output = ipywidgets.Output()
     output.outputs = ({"output_type": "display_data", "data": data, "metadata": metadata},)
     return output

@@ -211,9 +211,13 @@ def sheet(pictures: np.ndarray | Iterable[np.ndarray], *, quality: int = QUALITY
         raise ShapeError(f"A sheet takes {SHEET_TILES} tiles; got {len(tiles)}.", hint="Ask for fewer at a time.")
     if not tiles:
         return {"n": 0, "columns": 0, "width": 0, "height": 0, "jpeg": b""}
-    shapes = {np.shape(tile) for tile in tiles}
-    if len(shapes) > 1 or len(first := next(iter(shapes))) != 3 or first[2] != 3:
-        raise ShapeError(f"Pictures of a sheet are all (y, x, 3) and of one size; got {sorted(shapes)[:3]}.")
+    tiles = [np.asarray(tile) for tile in tiles]
+    shapes = {(*tile.shape, str(tile.dtype)) for tile in tiles}
+    first = tiles[0].shape
+    if len(shapes) > 1 or len(first) != 3 or first[2] != 3 or tiles[0].dtype != np.uint8:
+        raise ShapeError(
+            f"Pictures of a sheet are (y, x, 3) uint8 and of one size; got {sorted(map(str, shapes))[:3]}."
+        )
     height, width = first[:2]
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)

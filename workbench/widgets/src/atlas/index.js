@@ -78,7 +78,6 @@ function render({ model, el }) {
       .filter(({ at, weight, name }) => weight > 0 && name && Number.isFinite(at[0]))
       .sort((a, b) => b.weight - a.weight);
     tiles.load({ digest: given.digest, cells, grid: given.grid, n: given.n, isAvailable: given.has_tiles });
-    board.inks = inks(root);
     measure();
     board.load({ cells, grid: given.grid, n: given.n, names });
     const box = state.get("view_box");
@@ -106,7 +105,7 @@ function render({ model, el }) {
       for (const v of board.values) if (v >= 0) sizes.set(v, (sizes.get(v) || 0) + 1);
       chosen.order = [...sizes.keys()].sort((a, b) => sizes.get(b) - sizes.get(a) || a - b);
     }
-    board.scale = scaleOf(chosen || { kind: "number", low: 0, high: 1 }, state.get("palette"));
+    board.scale = scaleOf(chosen || { kind: "number", low: 0, high: 1 }, state.get("palette"), root.dataset.theme === "dark");
     overlay.select.value = chosen?.name ?? "";
     filter();
   }
@@ -142,7 +141,7 @@ function render({ model, el }) {
     board.shown = items.length === data.n ? null : shown;
     board.draw();
     list.load(items);
-    replace(count, items.length === data.n ? plural(data.n, "component") : `${grouped(items.length)} of ${grouped(data.n)}`);
+    replace(count, items.length === data.n ? `All ${grouped(data.n)}` : `${grouped(items.length)} of ${grouped(data.n)}`);
     order.select.value = sort;
     if (chosen) legend.load(chosen, board.scale, min_score, state.get("query"));
     list.select(board.selected, { scroll: false });
@@ -167,8 +166,7 @@ function render({ model, el }) {
 
   function retheme() {
     board.inks = inks(root);
-    board.draw();
-    list.refresh();
+    recolour();
   }
 
   // From the reader ----------------------------------------------------------------------------------------------------
@@ -361,13 +359,16 @@ function render({ model, el }) {
   });
 
   // Size ---------------------------------------------------------------------------------------------------------------
-  const isListOpen = () => state.get("show_list") ?? root.clientWidth >= 720;
+  const isListOpen = () => state.get("show_list") ?? root.clientWidth >= 860;
   function measure() {
     const open = isListOpen();
     aside.hidden = !open;
     layout.classList.toggle("wb-with-list", open);
     set(toggle, { "aria-pressed": String(open) });
+    // A view is made before it is in the document, where it has neither colours nor size.
+    board.inks = inks(root);
     board.resize(stage.clientWidth, stage.clientHeight);
+    board.draw();
     list.draw();
   }
   const watch = new ResizeObserver(() => measure());

@@ -56,10 +56,10 @@ export class Tiles {
   }
 
   pump() {
-    while (this.pending.size < AT_ONCE && this.queue.length) this.fetch(this.queue.shift());
+    while (this.pending.size < AT_ONCE && this.queue.length) this.loadPage(this.queue.shift());
   }
 
-  async fetch(key) {
+  async loadPage(key) {
     const size = Number(key.split(":")[0]), components = this.members[size].get(key), digest = this.digest;
     this.pending.add(key);
     const page = await this.sheet(components, size);

@@ -8,6 +8,8 @@ const MAPS = {
 };
 
 const TWO_SIDED = ["#08306b", "#2171b5", "#9ecae1", "#f7f7f7", "#fdae6b", "#d94801", "#7f2704"];
+// On a dark ground zero is dark too, so that the eye goes to what is not zero.
+const TWO_SIDED_DARK = ["#b3d9ff", "#5aa5ea", "#2c5f92", "#3c4249", "#93491c", "#ee8434", "#ffd0a0"];
 const TWO_AT = [0, 0.2, 0.4, 0.5, 0.6, 0.8, 1];
 
 export const CATEGORIES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#332288"];
@@ -34,19 +36,20 @@ function table(colours, at) {
 const tables = new Map();
 
 export function ramp(name) {
-  if (!tables.has(name)) tables.set(name, name === "two-sided" ? table(TWO_SIDED, TWO_AT) : table(MAPS[name] || MAPS.cividis));
+  const two = { "two-sided": TWO_SIDED, "two-sided-dark": TWO_SIDED_DARK }[name];
+  if (!tables.has(name)) tables.set(name, two ? table(two, TWO_AT) : table(MAPS[name] || MAPS.cividis));
   return tables.get(name);
 }
 
 export const css = ([r, g, b], alpha = 1) => (alpha === 1 ? `rgb(${r},${g},${b})` : `rgba(${r},${g},${b},${alpha})`);
 
 // A column's scale: from values to colours, with what a legend needs.
-export function scaleOf(column, palette) {
+export function scaleOf(column, palette, dark = false) {
   if (column.kind === "category") return categories(column);
   const two = column.is_signed;
   const limit = Math.max(Math.abs(column.low), Math.abs(column.high)) || 1;
   const [low, high] = two ? [-limit, limit] : [column.low, column.high];
-  const colours = ramp(two ? "two-sided" : palette);
+  const colours = ramp(two ? (dark ? "two-sided-dark" : "two-sided") : palette);
   const span = high - low || 1;
   const index = (v) => Math.max(0, Math.min(255, Math.round(((v - low) / span) * 255)));
   return {

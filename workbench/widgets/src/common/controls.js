@@ -1,8 +1,10 @@
 // The few controls that all widgets use: labelled, keyboard operable, in step with the state.
 import { h, icon, set } from "./dom.js";
 
+// Each widget brings its own copy of this module into the page: a count alone would not tell them apart.
+const mine = Math.random().toString(36).slice(2, 7);
 let count = 0;
-export const uid = (word) => `wb-${word}-${++count}`;
+export const uid = (word) => `wb-${word}-${mine}-${++count}`;
 
 export function button(name, label, onclick, extra = {}) {
   return h("button", { type: "button", class: "wb-button wb-icon-only", title: label, "aria-label": label, onclick, ...extra }, icon(name));

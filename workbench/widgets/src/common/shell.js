@@ -62,9 +62,18 @@ export function shell({ model, el }, { kind, label, keys = [], onTheme = () => {
       bar.firstChild.style.width = `${100 * share}%`;
       cancel.hidden = !busy;
     };
-    clearTimeout(pending);
-    if (busy && !["waiting", "running"].includes(root.dataset.status)) pending = setTimeout(show, 150);
-    else show();
+    if (busy && !["waiting", "running"].includes(root.dataset.status)) {
+      pending ||= setTimeout(showNow, 150); // not put off by each step of the progress
+    } else {
+      clearTimeout(pending);
+      pending = 0;
+      show();
+    }
+  }
+  function showNow() {
+    pending = 0;
+    root.dataset.status = "waiting";
+    showStatus();
   }
   state.watch(["status", "progress", "message"], showStatus);
   state.later(() => clearTimeout(pending));

@@ -1,0 +1,135 @@
+"""HeatmapViewer: the contract, maps, outputs, list of components, stale answers."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from workbench.core.errors import BadValueError, StoreError, UnknownNameError
+from workbench.testing.fake_session import FakeSession
+from workbench.testing.widget_suite import Page, WidgetSuite
+from workbench.widgets.heatmap import HeatmapViewer
+
+
+class TestContract(WidgetSuite):
+    fails = "explain"
+    changes = {"opacity": 0.5, "sign": "positive", "scale": "shared", "n_components": 4}
+    n_bytes = 300_000
+
+    def make(self, session, **view):
+        return HeatmapViewer(session, **view)
+
+
+@pytest.fixture
+def session():
+    return FakeSession()
+
+
+@pytest.fixture
+def viewer(session):
+    made = HeatmapViewer(session, sample=4, component="bn2/unit/17")
+    assert made.wait()
+    yield made
+    made.close()
+
+
+def test_the_map_is_int8_with_its_scale(viewer, session):
+    heat, true = viewer.heat, session.heat(4, viewer.heat["class_"])
+    assert heat["map"].dtype == np.int8 and heat["map"].shape == (64, 64)
+    assert np.allclose(heat["map"] / 127 * heat["limit"], true, atol=heat["limit"] / 253)
+    assert heat["total"] == pytest.approx(true.sum(), rel=1e-4) and heat["gap"] == pytest.approx(0.021)
+    assert (heat["sample"], heat["target"], heat["rule"]) == (4, "top", "EpsilonPlusFlat")
+    assert heat["name"] == viewer.outputs["top"][0]["name"]
+
+
+def test_the_list_gives_relevance_and_share(viewer):
+    strip = viewer.strip
+    assert strip["layer"] == "bn2" and len(strip["components"]) == 8 and strip["sheet"]["n"] == 8
+    assert (np.abs(np.diff(np.abs(strip["relevance"]))) >= 0).all() and np.abs(strip["share"]).sum() < 1
+    table = viewer.table()
+    assert list(table.index) == strip["components"] and list(table.columns) == ["relevance", "share"]
+
+
+def test_the_component_has_a_map_of_its_own(viewer, session):
+    assert viewer.conditional["component"] == "bn2/unit/17"
+    session.selection.component = viewer.strip["components"][0]
+    assert viewer.wait() and viewer.conditional["component"] == viewer.strip["components"][0]
+    assert viewer.selected() == [viewer.strip["components"][0]]
+
+
+def test_a_target_is_explained(viewer, session):
+    other = viewer.outputs["top"][1]["class_"]
+    session.selection.target = f"logit:{other}"
+    assert viewer.wait() and viewer.heat["class_"] == other and viewer.strip["target"] == f"logit:{other}"
+    assert viewer.conditional["target"] == f"logit:{other}"
+
+
+def test_a_component_of_another_layer_changes_the_list(viewer, session):
+    session.selection.component = "blocks.4/unit/3"
+    assert viewer.wait() and viewer.strip["layer"] == "blocks.4"
+    viewer.layer = "bn2"
+    assert viewer.wait() and viewer.strip["layer"] == "bn2"
+    session.selection.component = "blocks.4/unit/5"
+    assert viewer.wait() and viewer.strip["layer"] == "bn2" and viewer.conditional["component"] == "blocks.4/unit/5"
+    with pytest.raises(UnknownNameError, match='Nearest: "blocks.4"'):
+        viewer.layer = "blocks.5"
+
+
+def test_steps_go_round(viewer, session):
+    page = Page(viewer)
+    page.ask("step", {"by": -5})
+    assert session.selection.sample == 23
+    answer, _ = page.ask("step", {"by": 1})
+    assert answer["result"] == {"sample": 0} == {"sample": session.selection.sample}
+
+
+def test_a_stale_answer_is_dropped(session):
+    gate, asked = threading.Event(), []
+    real = session._explain
+
+    def slow(sample, target, record, progress=None):
+        asked.append(sample)
+        if sample == 1:
+            gate.wait(5)
+        return real(sample, target, record)
+
+    session._explain = slow
+    viewer = HeatmapViewer(session, sample=1)
+    while 1 not in asked:
+        pass
+    viewer.sample = 2
+    gate.set()
+    assert viewer.wait() and viewer.heat["sample"] == 2 and viewer.attribution.samples == (2,)
+
+
+def test_what_is_on_show_is_called_stale_while_it_is(viewer, session, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_STRICT", "0")
+    session.fail = {"explain": StoreError("Disk full.")}
+    viewer.sample = 6
+    viewer.wait()
+    assert viewer.status == "failed" and viewer.heat["sample"] == 4 and "sample 4" in viewer.stale_reason()
+    Page(viewer).ask("dismiss")
+    viewer.wait()
+    assert viewer.status == "stale" and "sample 4" in viewer.message
+
+
+def test_a_list_without_crops_is_still_a_list(session):
+    session.fail = {"peak_crops": StoreError("No references of bn2.")}
+    viewer = HeatmapViewer(session, component="bn2/unit/2")
+    assert viewer.wait() and viewer.strip["sheet"]["n"] == 0 and len(viewer.strip["components"]) == 8
+
+
+def test_the_first_sample_is_shown_if_none_is_selected(session):
+    viewer = HeatmapViewer(session)
+    assert viewer.wait() and viewer.sample == session.selection.sample == 0 and viewer.strip == {}
+
+
+def test_nan_is_no_relevance(session):
+    session.heat = lambda sample, seed=0, size=(64, 64): np.full(size, np.nan, dtype=np.float32)
+    viewer = HeatmapViewer(session)
+    assert viewer.wait() and viewer.heat["limit"] == 0 and (viewer.heat["map"] == -128).all()
+
+
+def test_it_needs_a_session():
+    with pytest.raises(BadValueError, match="samples of a session"):
+        HeatmapViewer("toy")

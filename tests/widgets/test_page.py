@@ -1,0 +1,375 @@
+"""The widgets in a real browser, on a bare page: they draw, follow one another, obey the keyboard and trust no text."""
+
+import pytest
+
+pytest.importorskip("playwright")
+
+from workbench.core.errors import StoreError
+from workbench.testing.browser import WidgetPage, browser, chromium
+from workbench.testing.fake_session import FakeSession
+from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def session():
+    return FakeSession(n=24, components=64)
+
+
+def three(session, **view):
+    made = [AtlasBrowser(session.atlas(), session=session), ComponentCard(session), HeatmapViewer(session)]
+    for widget in made:
+        assert widget.wait(20)
+    return made
+
+
+@pytest.fixture
+def page(chrome, session):
+    widgets = three(session)
+    with WidgetPage(chrome, *widgets, width=1240, height=1200) as opened:
+        opened.session = session
+        yield opened
+        assert opened.errors == []
+    for widget in widgets:
+        widget.close()
+
+
+def cell(page, index):
+    """Where a component lies on the screen."""
+    atlas = next(iter(page.widgets.values()))
+    columns, rows = atlas.board["grid"]
+    box = page.page.locator(".wb-canvas").bounding_box()
+    side = min((box["width"] - 16) / columns, (box["height"] - 16) / rows, 260)
+    x, y = atlas.board["cells"][index]
+    left = box["x"] + box["width"] / 2 + (int(x) + 0.5 - columns / 2) * side
+    return left, box["y"] + box["height"] / 2 + (int(y) + 0.5 - rows / 2) * side
+
+
+def drawn(page, selector):
+    """Share of a canvas that is not empty."""
+    return page.page.evaluate(
+        """selector => {
+            const canvas = document.querySelector(selector), data = canvas.getContext('2d')
+                .getImageData(0, 0, canvas.width, canvas.height).data;
+            let n = 0;
+            for (let i = 3; i < data.length; i += 4) n += data[i] > 0;
+            return n / (data.length / 4);
+        }""",
+        selector,
+    )
+
+
+def test_a_click_on_the_board_is_followed_by_card_and_heatmap(page):
+    assert drawn(page, ".wb-canvas") > 0.2
+    assert page.page.locator(".wb-card .wb-empty strong").inner_text() == "No component selected"
+    page.page.mouse.click(*cell(page, 17))
+    page.settle()
+    assert page.session.selection.component == "bn2/unit/17"
+    assert page.page.locator(".wb-card .wb-title").inner_text() == "unit 17"
+    assert page.page.locator(".wb-card .wb-ref").count() == len(next(iter(list(page.widgets.values())[1:2])).table())
+    assert "unit 17" in page.page.locator(".wb-heatmap .wb-pane-title").nth(2).inner_text()
+    assert page.page.locator(".wb-heatmap .wb-comp").count() == 8
+
+    sample = int(page.page.locator(".wb-ref").nth(2).get_attribute("data-sample"))
+    page.page.locator(".wb-ref").nth(2).click()
+    page.settle()
+    assert page.session.selection.sample == sample
+    assert page.page.locator(".wb-heatmap .wb-title").inner_text() == f"Sample {sample}"
+    assert page.page.locator(".wb-spread-mark").inner_text().startswith(f"sample {sample}:")
+
+    page.page.locator(".wb-comp").nth(1).click()
+    page.settle()
+    chosen = page.session.selection.component
+    assert chosen == page.page.locator(".wb-comp").nth(1).get_attribute("data-id")
+    assert page.page.locator(".wb-comp[aria-selected=true]").count() == 1
+
+
+def test_python_selects_and_the_page_follows(page):
+    page.session.selection.set(component="bn2/unit/40", sample=11)
+    page.settle()
+    assert page.page.locator(".wb-card .wb-title").inner_text() == "unit 40"
+    assert "selected bn2/unit/40" in page.page.locator(".wb-atlas .wb-note").inner_text()
+    assert page.page.locator(".wb-sample").input_value() == "11"
+
+
+def test_text_from_the_data_is_never_markup(page):
+    page.session.selection.set(component="bn2/unit/17", sample=2)
+    page.settle()
+    for tag in ("em", "i:not([style])", "b"):
+        for found in page.page.locator(f".wb {tag}").all():
+            assert "group" not in found.inner_text() and "scenes" not in found.inner_text()
+    text = page.page.locator(".wb-heatmap").inner_text()
+    assert "<b>stripes</b> & dots" in text and "scenes/<i>0002</i>.png" in text
+    assert "<em>group</em> 0" in page.page.evaluate(
+        "() => window.models[Object.keys(window.models)[0]].get('board').cluster_names[0]"
+    )
+
+
+def test_the_keyboard_is_enough(page):
+    keyboard = page.page.keyboard
+    page.page.locator(".wb-canvas").focus()
+    keyboard.press("Enter")
+    page.settle()
+    first = page.session.selection.component
+    keyboard.press("ArrowRight")
+    keyboard.press("Enter")
+    page.settle()
+    second = page.session.selection.component
+    assert first and second and first != second
+    keyboard.press("Space")
+    page.settle()
+    assert page.session.selection.components == (second,)
+    keyboard.press("Escape")
+    page.settle()
+    assert page.session.selection.components == ()
+    for key in ("+", "+", "Shift+ArrowLeft", "-", "0"):
+        keyboard.press(key)
+    page.page.locator('.wb-card [role="radio"]:text("Relevance")').focus()
+    keyboard.press("ArrowLeft")
+    page.page.locator(".wb-ref").first.focus()
+    keyboard.press("ArrowRight")
+    keyboard.press("Enter")
+    page.settle()
+    card = list(page.widgets.values())[1]
+    assert page.session.selection.sample == card.references["samples"][1]
+    page.page.locator(".wb-panes").focus()
+    before = page.session.selection.sample
+    keyboard.press("ArrowRight")
+    page.settle()
+    assert page.session.selection.sample == (before + 1) % 24
+    keyboard.press("?")
+    assert page.page.locator(".wb-heatmap .wb-keys").is_visible()
+
+
+def test_keys_do_not_reach_the_notebook(page):
+    page.page.evaluate(
+        "() => { window.seen = []; document.addEventListener('keydown', e => window.seen.push(e.key)); }"
+    )
+    page.page.locator(".wb-canvas").focus()
+    for key in ("ArrowDown", "d", "d", "x", "Enter"):
+        page.page.keyboard.press(key)
+    assert page.page.evaluate("() => window.seen") == []
+    assert page.page.locator(".wb[data-lm-suppress-shortcuts]").count() == 3
+
+
+def test_zooming_fetches_one_sheet_per_page_and_draws_it(page):
+    atlas = next(iter(page.widgets.values()))
+    sheets = []
+    real = atlas._tiles
+    atlas._tiles = lambda components, size: sheets.append(len(components)) or real(components, size)
+    for _ in range(4):
+        page.page.locator('[aria-label="Zoom in"]').click()
+        page.settle()
+    assert sheets and max(sheets) <= 256 and len(sheets) <= 12
+    seen = len(sheets)
+    page.page.locator('[aria-label="Zoom out"]').click()
+    page.page.locator('[aria-label="Zoom in"]').click()
+    page.settle()
+    assert len(sheets) == seen  # kept, and not asked for again
+    assert atlas.view_box and atlas.view_box[2] - atlas.view_box[0] < atlas.board["grid"][0]
+    page.page.locator('[aria-label="Show all"]').click()
+    page.page.wait_for_timeout(700)
+    page.settle()
+    assert atlas.view_box == []
+
+
+def test_overlay_filter_search_and_list(page):
+    atlas = next(iter(page.widgets.values()))
+    page.page.locator(".wb-atlas .wb-select").first.select_option("frequency")
+    page.page.locator(".wb-ramp-range").fill("600")
+    page.settle()
+    assert atlas.overlay == "frequency" and atlas.min_score > 0
+    page.page.locator('[aria-label="List"]').click()
+    page.settle()
+    assert page.page.locator(".wb-count").inner_text() == f"{len(atlas.table())} of 64"
+    rows = page.page.locator(".wb-row .wb-row-name").all_inner_texts()
+    wanted = [f"unit {address.split('/')[-1]}" for address in atlas.table().index]
+    assert sorted(rows) == sorted(wanted[: len(rows)])
+    page.page.locator(".wb-search").fill("unit/1")
+    page.settle()
+    assert atlas.query == "unit/1" and page.page.locator(".wb-count").inner_text() == f"{len(atlas.table())} of 64"
+    page.page.locator(".wb-row").first.click()
+    page.settle()
+    assert page.session.selection.component.split("/")[-1].startswith("1")
+
+
+def test_a_rectangle_selects_a_set(page):
+    box = page.page.locator(".wb-canvas").bounding_box()
+    page.page.keyboard.down("Shift")
+    page.page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.page.mouse.down()
+    page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 5, steps=4)
+    page.page.mouse.up()
+    page.page.keyboard.up("Shift")
+    page.settle()
+    atlas = next(iter(page.widgets.values()))
+    inside = {
+        f"bn2/unit/{i}" for i, (x, _) in enumerate(atlas.board["cells"]) if x + 0.5 < atlas.board["grid"][0] / 2 - 0.5
+    }
+    assert inside and inside <= set(atlas.selection.index) and len(atlas.selection) < 64
+
+
+def test_a_slider_ends_on_its_last_value(page):
+    heatmap = list(page.widgets.values())[2]
+    seen = []
+    heatmap.observe(lambda change: seen.append(change["new"]), names="opacity")
+    slider = page.page.locator('.wb-heatmap input[type="range"]')
+    slider.focus()
+    for _ in range(15):
+        page.page.keyboard.press("ArrowLeft")
+    page.settle()
+    assert heatmap.opacity == 0.0 and len(seen) <= 15
+    heatmap.opacity = 0.6
+    page.settle()
+    assert slider.input_value() == "0.6"
+
+
+def test_failures_are_shown_and_can_be_dismissed(chrome, session, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_STRICT", "0")
+    session.fail = {"reference_views": StoreError("Not <b>swept</b>.", hint='Run s.sweep(["bn2"]).')}
+    session.selection.set(component="bn2/unit/17", sample=4)
+    card = ComponentCard(session)
+    card.wait()
+    with WidgetPage(chrome, card, width=600) as page:
+        text = page.page.locator(".wb-problem").inner_text()
+        assert "Not <b>swept</b>." in text and "s.sweep" in text and page.page.locator(".wb-problem b").count() == 0
+        page.page.locator(".wb-problem summary").click()
+        assert "StoreError" in page.page.locator(".wb-problem pre").inner_text()
+        session.fail = {}
+        page.page.locator('[aria-label="Dismiss"]').click()
+        page.page.locator('.wb-segment:text("Whole")').click()
+        page.settle()
+        assert page.page.locator(".wb-problem").is_hidden() and page.page.locator(".wb-ref canvas").count() > 3
+        assert page.errors == []
+
+
+def test_cancel_is_a_button_while_something_runs(chrome, session):
+    session.selection.set(component="bn2/unit/17", sample=4)
+    card = ComponentCard(session)
+    card.wait()
+    with WidgetPage(chrome, card, width=600) as page:
+        job = card.submit(session._begin_slowly, title="A long one")
+        session.delay = 20.0
+        page.until(lambda: "A long one" in page.page.locator(".wb-word").inner_text())
+        page.page.locator('button:text("Cancel")').click()
+        page.until(lambda: job.is_done, seconds=2)
+        assert job.state == "cancelled"
+        session.delay = 0.0
+        page.settle()
+        assert page.page.locator(".wb-word").inner_text() == "Ready"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 600, 1240])
+def test_nothing_overflows_in_light_and_dark(chrome, session, dark, width):
+    session.selection.set(component="bn2/unit/17", sample=4)
+    widgets = three(session)
+    with WidgetPage(chrome, *widgets, width=width, height=900, dark=dark) as page:
+        page.settle()
+        assert page.page.evaluate("() => document.documentElement.scrollWidth") <= width
+        wide = page.page.evaluate(
+            """() => [...document.querySelectorAll('.wb-head, .wb-body, .wb-foot, .wb-tools')]
+                .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === 'visible')
+                .map(e => e.className)"""
+        )
+        assert wide == []
+        assert page.page.locator(f'.wb[data-theme="{"dark" if dark else "light"}"]').count() == 3
+        assert page.errors == []
+
+
+def contrast(page, selector):
+    """Contrast between the text and the ground of an element."""
+    return page.page.evaluate(
+        """selector => {
+            const of = (element, name) => getComputedStyle(element)[name];
+            const parts = text => text.match(/[\\d.]+/g).map(Number);
+            const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+                .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+                .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+            const worst = [...document.querySelectorAll(selector)].map(element => {
+                let ground = element;
+                const isClear = e => /(, 0\\)|transparent)/.test(of(e, 'backgroundColor'));
+                while (ground && isClear(ground)) ground = ground.parentElement;
+                const back = of(ground || document.body, 'backgroundColor');
+                const scale = back.startsWith('color(') ? 255 : 1;
+                const a = light(parts(of(element, 'color')));
+                const b = light(parts(back.replace('color(srgb', '')).map(c => c * scale));
+                return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+            });
+            return Math.min(...worst);
+        }""",
+        selector,
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_can_be_read(chrome, session, dark):
+    session.selection.set(component="bn2/unit/17", sample=4)
+    with WidgetPage(chrome, *three(session), width=1240, dark=dark) as page:
+        page.settle()
+        for selector in (
+            ".wb-title",
+            ".wb-sub",
+            ".wb-label",
+            ".wb-segment",
+            ".wb-origin",
+            ".wb-quiet",
+            ".wb-output-logit",
+            ".wb-note",
+        ):
+            assert contrast(page, selector) >= 4.5, selector
+
+
+def test_controls_have_names_and_roles(page):
+    page.session.selection.set(component="bn2/unit/17", sample=4)
+    page.settle()
+    nameless = page.page.evaluate(
+        """() => [...document.querySelectorAll('.wb :is(button, input, select, canvas:not([aria-hidden]))')]
+            .filter(e => !['aria-label', 'aria-labelledby'].some(name => e.getAttribute(name)))
+            .filter(e => !e.textContent.trim() && !e.labels?.length)
+            .map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert nameless == []
+    for role in ("region", "toolbar", "radiogroup", "listbox", "option", "status"):
+        assert page.page.locator(f'[role="{role}"]').count(), role
+    ids = page.page.evaluate("() => [...document.querySelectorAll('.wb [id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_twenty_thousand_components_stay_fluent(chrome):
+    session = FakeSession(n=8, components=20_000)
+    atlas = AtlasBrowser(session.atlas(), session=session)
+    atlas.wait()
+    with WidgetPage(chrome, atlas, width=1200) as page:
+        page.settle()
+        slowest = page.page.evaluate(
+            """async () => {
+                const canvas = document.querySelector('.wb-canvas'), box = canvas.getBoundingClientRect();
+                const times = [];
+                const fire = (kind, x) => canvas.dispatchEvent(
+                    new PointerEvent(kind, {clientX: x, clientY: box.top + 200, button: 0, pointerId: 1}));
+                canvas.setPointerCapture = () => {};
+                fire('pointerdown', box.left + 200);
+                for (let i = 0; i < 20; i++) {
+                    fire('pointermove', box.left + 210 + 6 * i);
+                    const start = performance.now();
+                    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+                    times.push(performance.now() - start);
+                }
+                fire('pointerup', box.left + 330);
+                return times.sort((a, b) => a - b)[10];
+            }"""
+        )
+        assert slowest < 120  # software rendering on a busy machine; the goal on a screen is one frame
+        assert page.errors == []

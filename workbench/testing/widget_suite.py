@@ -1,0 +1,279 @@
+"""What every widget must do, as tests, without a browser. A new widget gets them by subclassing `WidgetSuite`.
+
+class TestMine(WidgetSuite):
+    fails = "reference_views"
+
+    def make(self, session, **view):
+        return MyWidget(session, **view)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from workbench.core.errors import BadValueError, CancelledError, StoreError, WorkbenchError
+from workbench.session.deliver import flush
+from workbench.testing.fake_session import FakeSession
+from workbench.widgets import wire
+
+__all__ = ["Page", "WidgetSuite"]
+
+
+class Page:
+    """The page's half of a widget: hears what Python sends, and sends as the browser would."""
+
+    def __init__(self, widget: Any):
+        self.widget, self.heard, self._count = widget, [], 0
+        widget.comm.publish_msg = self._hear
+
+    def _hear(self, kind: str, data: Any = None, metadata: Any = None, buffers: Any = None, **rest: Any) -> None:
+        self.heard.append((kind, data, [bytes(b) for b in buffers or []]))
+
+    def put(self, **state: Any) -> None:
+        """Set view state."""
+        self.widget._handle_msg({"content": {"data": {"method": "update", "state": state}}, "buffers": []})
+
+    def post(self, kind: Any, body: Any = None, buffers: Any = (), **extra: Any) -> str:
+        """Ask without waiting; returns the number of the question."""
+        self._count += 1
+        content = {"kind": kind, "id": f"page-{self._count}", "body": body or {}, **extra}
+        data = {"method": "custom", "content": content}
+        self.widget._handle_msg({"content": {"data": data}, "buffers": list(buffers)})
+        return content["id"]
+
+    def answers(self, number: str) -> list[tuple[dict[str, Any], list[bytes]]]:
+        """Messages that answer a question."""
+        sent = [(data["content"], buffers) for _, data, buffers in self.heard if (data or {}).get("method") == "custom"]
+        return [(content, buffers) for content, buffers in sent if content.get("to") == number]
+
+    def ask(self, kind: Any, body: Any = None, buffers: Any = ()) -> tuple[dict[str, Any], list[bytes]]:
+        """Ask, wait, and return the one answer."""
+        number = self.post(kind, body, buffers)
+        self.widget.wait(10)
+        found = self.answers(number)
+        assert len(found) == 1, f"{kind} was answered {len(found)} times"
+        json.dumps(found[0][0])
+        return found[0]
+
+
+@contextlib.contextmanager
+def lenient(monkeypatch: Any) -> Iterator[None]:
+    """Errors are shown and not raised, as for users."""
+    with monkeypatch.context() as patch:
+        patch.setenv("WORKBENCH_STRICT", "0")
+        yield
+
+
+class WidgetSuite:
+    """Tests that hold for every widget.
+
+    Attributes
+    ----------
+    fails : str
+        A method of the session without which the widget cannot show what it is for.
+    changes : dict
+        Some view state that differs from the default.
+    n_bytes : int
+        What all payload may weigh on the suite's session.
+    """
+
+    fails = ""
+    changes: dict[str, Any] = {"height": 444, "theme": "dark", "title": "A <b>title</b>"}
+    n_bytes = wire.TRAIT_BYTES
+
+    def make(self, session: FakeSession, **view: Any) -> Any:
+        """Construct the widget."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def session(self) -> Iterator[FakeSession]:
+        made = FakeSession()
+        made.selection.set(component="bn2/unit/17", sample=4)
+        yield made
+        made.lane.close()
+
+    @pytest.fixture
+    def widget(self, session: FakeSession) -> Iterator[Any]:
+        made = self.make(session)
+        assert made.wait(20)
+        yield made
+        made.close()
+
+    def test_becomes_ready_and_says_so_shortly(self, widget):
+        assert widget.status in ("ready", "idle")
+        assert type(widget).__name__ in repr(widget) and len(repr(widget)) < 200
+
+    def test_each_public_trait_is_described(self, widget):
+        for name, trait in type(widget).class_traits(sync=True).items():
+            if not name.startswith("_") and type(widget)._is_ours(name):
+                assert trait.help, f"{name} has no help text"
+
+    def test_view_state_is_small_json_and_restores(self, session, widget):
+        for name, value in self.changes.items():
+            setattr(widget, name, value)
+        state = widget.state()
+        assert len(json.dumps(state)) < 20_000
+        other = self.make(session)
+        assert other.restore(json.loads(json.dumps(state))) == []
+        assert other.state() == state
+        other.close()
+
+    def test_a_state_that_does_not_fit_is_reported(self, widget):
+        before = widget.state()
+        reports = widget.restore({"widget": "Other", "nonsense": 1, "height": "tall", "version": 9})
+        assert len(reports) == 2 and widget.state() == before
+
+    def test_unknown_options_are_explained(self, session):
+        with pytest.raises(BadValueError, match="has no option 'heigt'.*Nearest"):
+            self.make(session, heigt=3)
+
+    def test_payload_is_within_its_budget(self, widget):
+        payload = {n: getattr(widget, n) for n in widget.trait_names(sync=True) if not n.startswith("_")}
+        assert 0 < wire.weight(widget.get_state(list(payload))) <= self.n_bytes
+
+    def test_the_page_may_write_view_state_only(self, widget, monkeypatch):
+        page = Page(widget)
+        payloads = list(widget.trait_names(payload=True))
+        before = {name: getattr(widget, name) for name in payloads}
+        with lenient(monkeypatch):
+            page.put(height=555, status="failed", **{name: {} for name in payloads})
+        assert widget.height == 555
+        assert all(getattr(widget, name) is before[name] for name in payloads)
+        assert "written by Python" in widget._problem["message"]
+
+    def test_wrong_view_state_from_the_page_is_refused_and_sent_back(self, widget, monkeypatch):
+        page = Page(widget)
+        with lenient(monkeypatch):
+            page.put(theme="purple", height=321)
+        assert (widget.theme, widget.height) == ("auto", 321)
+        assert any((data or {}).get("state", {}).get("theme") == "auto" for _, data, _ in page.heard)
+        with pytest.raises(Exception, match="purple"):
+            page.put(theme="purple")
+
+    def test_unknown_ids_change_nothing(self, session, widget, monkeypatch):
+        page = Page(widget)
+        before = session.selection.as_dict()
+        for field, value in {"component": "bn2/unit/99999", "sample": 99999}.items():
+            if field not in widget.follows:
+                continue
+            with lenient(monkeypatch):
+                page.put(**{field: value})
+            assert widget._problem["hint"], field
+            with pytest.raises(WorkbenchError):
+                setattr(widget, field, value)
+        assert session.selection.as_dict() == before
+
+    def test_follows_the_selection_and_writes_to_it(self, session, widget):
+        page = Page(widget)
+        for field, values in {"component": ("bn2/unit/5", "bn2/unit/6"), "sample": (7, 8)}.items():
+            if field in widget.follows:
+                session.selection.set(**{field: values[0]})
+                assert getattr(widget, field) == values[0]
+                page.put(**{field: values[1]})
+                assert getattr(session.selection, field) == values[1] and session.selection.origin == widget.model_id
+        assert widget.wait(20)
+
+    def test_a_group_has_a_selection_of_its_own(self, session):
+        left, again = self.make(session, group="left"), self.make(session, group="left")
+        assert left.shared is again.shared and left.shared is not session.selection
+        for one in (left, again):
+            one.wait(20)
+            one.close()
+
+    def test_questions_that_make_no_sense_are_answered_with_an_error(self, widget, monkeypatch):
+        page = Page(widget)
+        with lenient(monkeypatch):
+            answer, _ = page.ask("nonsense")
+            assert not answer["ok"] and 'No message "nonsense"' in answer["error"]["message"]
+            for kind, (_, schema) in widget._handlers.items():
+                answer, _ = page.ask(kind, {"unheard_of": 1})
+                assert not answer["ok"] and "unheard_of" in answer["error"]["message"], kind
+                if schema:
+                    answer, _ = page.ask(kind, {})
+                    assert not answer["ok"], kind
+        with pytest.raises(WorkbenchError):
+            page.post("nonsense")
+
+    def test_a_failing_job_says_why_and_what_to_do(self, session, monkeypatch):
+        if not self.fails:
+            pytest.skip("nothing of this widget can fail")
+        session.fail = {self.fails: StoreError("The layer bn2 has not been swept.", hint='Run s.sweep(["bn2"]).')}
+        with lenient(monkeypatch):
+            widget = self.make(session)
+            widget.wait(20)
+            assert widget.status == "failed"
+            problem = widget._problem
+            assert problem["message"] == "The layer bn2 has not been swept." and "sweep" in problem["hint"]
+            assert problem["type"] == "StoreError" and "Traceback" in problem["trace"]
+            session.fail = {}
+            session.selection.set(component="bn2/unit/9", sample=6)
+            widget.wait(20)
+            assert widget.status == "ready" and widget._problem == {}
+            widget.close()
+
+    def test_strict_mode_raises_what_a_job_raised(self, session):
+        if not self.fails:
+            pytest.skip("nothing of this widget can fail")
+        session.fail = {self.fails: StoreError("Gone.")}
+        widget = self.make(session)
+        with pytest.raises(StoreError, match="Gone"):
+            widget.wait(20)
+        widget.close()
+        with contextlib.suppress(StoreError):
+            flush()
+
+    def test_a_burst_ends_on_the_last_value(self, session, widget):
+        for i in range(200):
+            session.selection.set(component=f"bn2/unit/{i % 60 + 1}", sample=i % 24)
+        assert widget.wait(30)
+        assert widget.status == "ready" or not self.fails
+        for name in widget.trait_names(payload=True):
+            value = getattr(widget, name)
+            if isinstance(value, dict):
+                assert value.get("component", "bn2/unit/20") == "bn2/unit/20", name
+                assert value.get("sample", 7) == 7, name
+
+    def test_cancelling_is_quick_and_leaves_the_widget_usable(self, session, monkeypatch):
+        session.delay = 5.0
+        widget = self.make(session)
+        job = widget.submit(session._begin_slowly, title="slow")
+        started = time.monotonic()
+        widget.cancel()
+        with pytest.raises(CancelledError):
+            job.result(5)
+        assert time.monotonic() - started < 0.5
+        session.delay = 0.0
+        assert widget.wait(20) and widget._problem == {}
+        widget.close()
+
+    def test_closing_cancels_and_stops_listening(self, session):
+        session.delay = 2.0
+        widget = self.make(session)
+        job = widget.submit(session._begin_slowly, title="slow")
+        started = time.monotonic()
+        widget.close()
+        assert job.wait(5) and job.state == "cancelled" and time.monotonic() - started < 1.0
+        before = widget.state()
+        session.selection.set(component="bn2/unit/2", sample=2)
+        assert widget.state() == before
+        widget.close()
+        with pytest.raises(CancelledError):
+            widget.submit(int)
+
+    def test_work_stays_off_the_calling_thread(self, session, widget):
+        names = {thread for _, thread in session.asked}
+        assert threading.current_thread().name not in names
+
+    def test_table_selection_and_plot(self, widget):
+        table, selection = widget.table(), widget.selection
+        assert list(table.columns) == list(selection.columns) and table.index.name == selection.index.name
+        assert set(selection.index) <= set(widget.selected())
+        figure = widget.plot()
+        assert type(figure).__name__ == "Figure" and len(figure.data)
