@@ -7,8 +7,8 @@ Every node's backward pass consists of operations that `torch.vmap` understands,
 image run as one batched backward pass over the graph of a single forward pass.
 
 Denominators are stabilised as ``z + eps * sign(z)`` with ``sign(0) = +1``. Formulas: Bach et al. 2015 (epsilon,
-alpha-beta), Montavon et al. 2017 (z-plus, w-square, z-box) and 2019 (gamma), Lapuschkin et al. 2019 (flat); Andéol et al.
-2021 for gamma with inputs of both signs.
+alpha-beta), Montavon et al. 2017 (z-plus, w-square, z-box) and 2019 (gamma), Lapuschkin et al. 2019 (flat); Andéol et
+al. 2021 for gamma with inputs of both signs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PLAIN_CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 def stabilised(z: Tensor, eps: float) -> Tensor:
     """Denominator that keeps its sign and stays away from zero: ``z + eps * sign(z)``, ``sign(0) = +1``."""
-    return z + torch.where(z >= 0, eps, -eps)
+    return torch.add(z, torch.where(z >= 0, 1.0, -1.0), alpha=eps)  # a number inside `where` would lose digits
 
 
 class LinearMap:
@@ -196,7 +196,7 @@ class PassThrough(Function):
         return relevance, None
 
 
-# --- the rules: (ctx, relevance, x, out, linear, rule) -> relevance of x -----------------------------------------------
+# --- the rules: (ctx, relevance, x, out, linear, rule) -> relevance of x ----------------------------------------------
 
 
 def _positive(w: Tensor) -> Tensor:
@@ -335,7 +335,7 @@ def _stabilise_(z: Tensor, eps: float, sign: int, bias: Tensor | None) -> Tensor
     """Stabilise a fresh denominator in place; without the bias' other sign it has one sign, up to zero."""
     if sign > 0:
         return z.add_(eps)
-    return z.add_(torch.where(z >= 0, eps, -eps))
+    return z.add_(torch.where(z >= 0, 1.0, -1.0), alpha=eps)
 
 
 def _times(pulled: Tensor, x: Tensor) -> Tensor:

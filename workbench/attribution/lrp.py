@@ -43,9 +43,9 @@ class Graph:
         Outputs of the recorded layers.
     """
 
-    def __init__(self, x: Tensor, output: Tensor, tensors: dict[str, Tensor]):
+    def __init__(self, x: Tensor, output: Tensor, tensors: dict[str, Tensor], versions: dict[str, int]):
         self.x, self.output, self.tensors = x, output, tensors
-        self._versions = {name: t._version for name, t in tensors.items()}
+        self._versions = versions
 
     def pull(self, source: Tensor, seed: Tensor, to: Sequence[str | None], *, keep: bool = True) -> list[Tensor]:
         """Relevance of the tensors `to` (None means the input), given the relevance `seed` of `source`.
@@ -134,6 +134,11 @@ def ruled_forward(
     for name in layers:
         handle.layers.usable(name)
     tensors: dict[str, Tensor] = {}
+    versions: dict[str, int] = {}  # as of when the tensor was seen: what changes it later has another one
+
+    def keep(name: str, tensor: Tensor) -> None:
+        tensors[name], versions[name] = tensor, tensor._version
+
     with ExitStack() as until_closed, torch.enable_grad():
         if rule is not None and not isinstance(rule, Composite):
             until_closed.enter_context(_zennit(handle, rule))
@@ -143,14 +148,14 @@ def ruled_forward(
                 during_forward.enter_context(patched_forward(_patches(handle, rule)))
             # After the rules and the edits, so that what is recorded is what the next module receives.
             during_forward.enter_context(handle.edited(_proportional if rule is not None else None))
-            during_forward.enter_context(record(handle.module, layers, see or tensors.__setitem__))
+            during_forward.enter_context(record(handle.module, layers, see or keep))
             during_forward.enter_context(_Sums(None if rule is None else _sum_rule(rule)))
             output = handle.logits(handle.module(x))
         _check_output(handle, x, output)
         for name, tensor in tensors.items():
             if not tensor.requires_grad:
                 raise RuleError(f'"{name}" does not depend on the input in a way that can be followed back.')
-        yield Graph(x, output, tensors)
+        yield Graph(x, output, tensors, versions)
 
 
 def _check_output(handle: ModelHandle, x: Tensor, output: Tensor) -> None:
@@ -220,8 +225,8 @@ def _patch(module: nn.Module, rule: Rule, chosen: Composite) -> Any:
         return lambda x: RuledPool.apply(x, forward, rule.epsilon) if x.requires_grad else forward(x)
     linear = LinearMap(module, forward, zero_bias=chosen.zero_bias)
 
-    def run(x: Tensor, *args: Any) -> Tensor:
-        if args:
+    def run(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if args or kwargs:
             raise ModelError(f"{type(module).__name__} is called with further arguments, for which there is no rule.")
         return RuledLinear.apply(x, linear, rule) if x.requires_grad else forward(x)
 
@@ -290,8 +295,9 @@ class _Sums(TorchFunctionMode):
         if terms is None:
             return func(*args, **(kwargs or {}))
         a, b = terms
-        if kwargs and kwargs.get("alpha", 1) != 1:
-            b = b * kwargs["alpha"]
+        alpha = (kwargs or {}).get("alpha", 1)
+        if alpha != 1:
+            b = b * alpha if self.epsilon is None else PassThrough.apply(b, lambda t: t * alpha)
         # `a.add_(b)` changes `a` itself, `a += b` binds the name anew and may get a fresh tensor.
         is_in_place = name == "add_" and not _is_operator(sys._getframe(1))
         total = self._sum(a.clone() if is_in_place else a, b)
