@@ -26,7 +26,9 @@ MAY_IMPORT = {
     "widgets": {"session", "methods"},
     "tutorial": EVERYTHING,
     "testing": EVERYTHING,
+    "__main__": {"cli"},
     "cli": {"data", "store", "models", "attribution", "sweeps", "methods", "session"},
+    "__main__": {"cli"},
     "__init__": {"data", "attribution", "methods", "session", "widgets"},
 }
 # Libraries that only some folders may import at all.

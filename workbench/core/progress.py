@@ -66,17 +66,20 @@ class SilentProgress:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def start(self, title: str, total: int) -> None:
+        """Begin `total` parts called `title`."""
         self.title, self.total, self.done, self.note = title, int(total), 0, ""
         self.report()
         self.token.raise_if_cancelled()
 
     def step(self, n: int = 1, *, note: str = "") -> None:
+        """Count `n` finished parts; raises `CancelledError` if the work was cancelled."""
         self.done += n
         self.note = note or self.note
         self.report()
         self.token.raise_if_cancelled()
 
     def close(self) -> None:
+        """End the report."""
         self.report()
 
     def report(self) -> None:
