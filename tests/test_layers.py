@@ -26,7 +26,6 @@ MAY_IMPORT = {
     "widgets": {"session", "methods"},
     "tutorial": EVERYTHING,
     "testing": EVERYTHING,
-    "__main__": {"cli"},
     "cli": {"data", "store", "models", "attribution", "sweeps", "methods", "session"},
     "__main__": {"cli"},
     "__init__": {"data", "attribution", "methods", "session", "widgets"},
