@@ -9,6 +9,7 @@ layers "and".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,13 +18,13 @@ from torch import Tensor
 from workbench.attribution.base import Start, Target, gap
 from workbench.attribution.lrp import Graph, ruled_forward
 from workbench.attribution.rules import Composite, composite
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, RuleError, ShapeError
 from workbench.core.ids import ComponentId
 
 if TYPE_CHECKING:
     from workbench.models.handle import ModelHandle
 
-__all__ = ["GRADIENTS", "Explanation", "concept_maps", "explain", "heat", "rule_name", "rule_of"]
+__all__ = ["GRADIENTS", "Condition", "Explanation", "concept_maps", "explain", "heat", "rule_name", "rule_of"]
 
 GRADIENTS = ("gradient", "input_x_gradient", "integrated_gradients")
 
@@ -63,6 +64,34 @@ def rule_name(rule: Any) -> str:
     return str(rule) if isinstance(rule, (str, Composite)) else f"{type(rule).__name__} (zennit)"
 
 
+@dataclass(frozen=True)
+class Condition:
+    """What relevance of one layer goes on: of which components (None: all), and through which mask."""
+
+    components: tuple[int, ...] | None = None
+    mask: Tensor | None = None
+
+    def keep(self, handle: ModelHandle, name: str, relevance: Tensor) -> Tensor:
+        """The part of a layer's relevance that goes on; a new tensor.
+
+        Raises
+        ------
+        ShapeError
+            If the mask does not fit the layer's output.
+        """
+        if self.components is not None:
+            relevance = handle.layers.basis(name).keep(relevance, self.components)
+        if self.mask is None:
+            return relevance
+        pairs = zip(reversed(self.mask.shape), reversed(relevance.shape), strict=False)
+        if self.mask.ndim > relevance.ndim or any(m not in (1, t) for m, t in pairs):
+            raise ShapeError(
+                f'The mask of "{name}" has the shape {tuple(self.mask.shape)}; the layer gives '
+                f"{tuple(relevance.shape)}."
+            )
+        return relevance * self.mask.to(relevance)
+
+
 def explain(
     handle: ModelHandle,
     x: Tensor,
@@ -71,6 +100,7 @@ def explain(
     rule: Any = "EpsilonPlusFlat",
     record: Iterable[str] = (),
     given: Iterable[str | ComponentId] = (),
+    masks: Mapping[str, Tensor] | None = None,
     labels: Any = None,
     steps: int = 32,
 ) -> Explanation:
@@ -87,6 +117,9 @@ def explain(
         Layers whose relevance is wanted too.
     given : addresses
         The condition: components of one or more layers on one path. Their order does not matter.
+    masks : mapping of layer to tensor, optional
+        Conditions of any shape: what share of that layer's relevance goes on, 0 to 1, of a shape that broadcasts to
+        (sample, component, ...) as the layer gives it. With components of the same layer, both must hold.
     labels : (sample,) int, optional
         For `Target.label`.
     steps : int
@@ -99,6 +132,9 @@ def explain(
     """
     target, rule = Target.parse(target), rule_of(rule)
     conditions = _by_layer(handle, given)
+    for name, mask in (masks or {}).items():
+        handle.layers.usable(name)
+        conditions[name] = Condition(conditions[name].components if name in conditions else None, mask)
     record = [name for name in dict.fromkeys(record) if handle.layers.usable(name)]
     x = handle.put(x)
     if isinstance(rule, str):
@@ -133,22 +169,33 @@ def staged(
     graph: Graph,
     source: Tensor,
     seed: Tensor,
-    conditions: Mapping[str, Sequence[int]],
+    conditions: Mapping[str, Condition],
     record: Sequence[str],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Pull relevance from `source` to the input, through the conditioned layers one after the other."""
+    """Pull relevance from `source` to the input, through the conditioned layers one after the other.
+
+    Raises
+    ------
+    RuleError
+        If a recorded or conditioned layer lies beside a conditioned one.
+    """
     order = handle.layers
     path = sorted(conditions, key=lambda name: order[name].order, reverse=True)
     inner: dict[str, Tensor] = {}
     rest = [name for name in record if name not in conditions]
     for name in path:
         between = [r for r in rest if order[r].order > order[name].order and graph.tensors[r] is not source]
+        for beside in (r for r in between if not graph.feeds(name, r)):
+            raise RuleError(
+                f'"{beside}" lies beside "{name}", so it has no relevance under this condition.',
+                hint="Record layers on the path of the conditioned ones.",
+            )
         here, *above = graph.pull(source, seed, [name, *between])
         inner |= dict(zip(between, (a.detach() for a in above), strict=True))
         inner[name] = here.detach()
         rest = [r for r in rest if r not in between]
         source = graph.tensors[name]
-        seed = handle.layers.basis(name).keep(here, conditions[name])
+        seed = conditions[name].keep(handle, name, here)
     for name in rest:
         if graph.tensors[name] is source:
             inner[name] = seed.detach()
@@ -230,13 +277,13 @@ def heat(relevance: Tensor) -> Tensor:
     return relevance.sum(1) if relevance.ndim > 2 else relevance
 
 
-def _by_layer(handle: ModelHandle, given: Iterable[str | ComponentId]) -> dict[str, tuple[int, ...]]:
+def _by_layer(handle: ModelHandle, given: Iterable[str | ComponentId]) -> dict[str, Condition]:
     given = [given] if isinstance(given, (str, ComponentId)) else list(given)
     found: dict[str, list[int]] = {}
     for one in given:
         address = handle.layers.component(one)
         found.setdefault(address.layer, []).append(address.index)
-    return {name: tuple(sorted(set(indices))) for name, indices in found.items()}
+    return {name: Condition(tuple(sorted(set(indices)))) for name, indices in found.items()}
 
 
 def _start_layer(target: Target) -> list[str]:

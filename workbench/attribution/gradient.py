@@ -13,7 +13,7 @@ from workbench.attribution.lrp import Graph, ruled_forward
 from workbench.core import check
 
 if TYPE_CHECKING:
-    from workbench.attribution.crp import Explanation
+    from workbench.attribution.crp import Condition, Explanation
     from workbench.models.handle import ModelHandle
 
 __all__ = ["explain_by_gradient"]
@@ -26,7 +26,7 @@ def explain_by_gradient(
     method: str,
     *,
     record: Sequence[str],
-    conditions: Mapping[str, Sequence[int]],
+    conditions: Mapping[str, Condition],
     labels: Any = None,
     steps: int = 32,
 ) -> Explanation:
@@ -67,7 +67,7 @@ def _average_gradient(
     x: Tensor,
     target: Target,
     start: Start,
-    conditions: Mapping[str, Sequence[int]],
+    conditions: Mapping[str, Condition],
     steps: int,
     labels: Any,
 ) -> tuple[Tensor, Tensor]:

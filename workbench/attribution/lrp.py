@@ -106,6 +106,18 @@ class Graph:
             )
         return tensor
 
+    def feeds(self, lower: str, upper: str) -> bool:
+        """Whether the output of one recorded layer goes into that of another."""
+        goal, waiting, seen = self.tensors[lower].grad_fn, [self.tensors[upper].grad_fn], set()
+        while waiting:
+            node = waiting.pop()
+            if node is goal:
+                return True
+            if node is not None and node not in seen:
+                seen.add(node)
+                waiting.extend(before for before, _ in node.next_functions)
+        return False
+
 
 @contextmanager
 def ruled_forward(

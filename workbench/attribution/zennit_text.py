@@ -14,7 +14,12 @@ import torch
 __all__ = ["zennit_digest"]
 
 _DEEPEST = 12
-_IN_USE = ("handles", "canonizer_instances", "stored_tensors")  # what a composite holds only while it is entered
+_IN_USE = (
+    "handles",
+    "hook_refs",
+    "canonizer_instances",
+    "stored_tensors",
+)  # what a composite holds only while it is entered
 
 
 def zennit_digest(rule: Any) -> str:
