@@ -1,6 +1,7 @@
 """ComponentCard: the contract, references, values, pinning."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -53,6 +54,26 @@ def test_it_follows_the_component_and_its_own_settings(card, session):
     session.asked.clear()
     card.mode = "whole"
     assert card.wait() and card.references["mode"] == "whole" and len(session.asked) == 1
+
+
+def test_whole_pictures_stand_in_while_crops_are_computed(card, session):
+    seen = []
+    card.observe(
+        lambda change: seen.append((change["new"]["component"], change["new"]["is_preview"])), names="references"
+    )
+    session.selection.component = "bn2/unit/20"
+    assert card.wait() and seen == [("bn2/unit/20", True), ("bn2/unit/20", False)]
+
+
+def test_values_do_not_wait_for_crops(card, session):
+    session.delay = 0.4
+    session.selection.component = "bn2/unit/21"
+    end = time.monotonic() + 5
+    while card.spread["component"] != "bn2/unit/21" and time.monotonic() < end:
+        time.sleep(0.002)
+    assert card.references["is_preview"] and card.mark["component"] == "bn2/unit/21"
+    session.delay = 0.0
+    assert card.wait()
 
 
 def test_values_are_counted_and_the_sample_is_marked(card, session):

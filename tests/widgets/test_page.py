@@ -204,6 +204,24 @@ def test_overlay_filter_search_and_list(page):
     assert page.session.selection.component.split("/")[-1].startswith("1")
 
 
+def test_the_wheel_zooms_for_a_pointer_that_moves_and_scrolls_the_page_for_one_that_rests(page):
+    page.page.set_viewport_size({"width": 1240, "height": 400})
+    scrolled = lambda: page.page.evaluate("() => document.documentElement.scrollTop")  # noqa: E731
+    atlas = next(iter(page.widgets.values()))
+    page.page.mouse.move(300, 300)
+    page.page.wait_for_timeout(50)
+    page.page.mouse.wheel(0, 60)
+    page.settle()
+    assert scrolled() > 0 and atlas.view_box == []
+    page.page.wait_for_timeout(400)
+    page.page.mouse.move(310, 290)
+    page.page.mouse.move(312, 292)
+    before = scrolled()
+    page.page.mouse.wheel(0, -300)
+    page.settle(quiet=0.8)
+    assert scrolled() == before and len(atlas.view_box) == 4
+
+
 def test_a_rectangle_selects_a_set(page):
     box = page.page.locator(".wb-canvas").bounding_box()
     page.page.keyboard.down("Shift")

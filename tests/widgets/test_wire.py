@@ -114,11 +114,20 @@ def test_sheets_are_bounded_and_checked():
 def test_a_signed_map_keeps_zero_and_its_limit():
     heat = np.array([[0.0, 1e-3, -0.5], [2.0, np.nan, -2.0]])
     coded = wire.signed_map(heat)
-    assert coded["map"].tolist() == [[0, 0, -32], [127, -128, -127]] and coded["limit"] == 2.0
+    assert coded["map"].tolist() == [[0, 3, -64], [127, -128, -127]] and coded["limit"] == coded["bulk"] == 2.0
     assert (coded["low"], coded["high"]) == (-2.0, 2.0) and coded["total"] == pytest.approx(-0.499)
     assert wire.signed_map(np.zeros((2, 5)))["map"].tolist() == [[0] * 5] * 2
     with pytest.raises(ShapeError):
         wire.signed_map(np.zeros((1, 2, 3)))
+
+
+def test_a_few_large_values_do_not_swallow_the_rest():
+    heat = np.random.default_rng(0).normal(0, 1e-3, (100, 90))
+    heat[3, 4] = 0.5
+    coded = wire.signed_map(heat)
+    assert coded["limit"] == 0.5 and 2e-3 < coded["bulk"] < 4e-3
+    decoded = np.sign(coded["map"]) * (coded["map"] / 127.0) ** 2 * coded["limit"]
+    assert np.abs(decoded - heat)[np.abs(heat) < 4e-3].max() < 3e-4
 
 
 def test_weight_counts_what_travels():

@@ -164,7 +164,7 @@ class FakeSession:
 
     def layers(self):
         """Two layers."""
-        return [SimpleNamespace(name=name, kind="Conv2d", n_components=m) for name, m in self.n_components.items()]
+        return {name: SimpleNamespace(name=name, n_calls=1, n_components=m) for name, m in self.n_components.items()}
 
     # Tables
     def activations(self, layer):
@@ -197,7 +197,7 @@ class FakeSession:
             target_text="top" if by == "relevance" else "",
         )
 
-    def reference_views(self, component, by="activation", n=12, mode="crop", size=96):
+    def reference_views(self, component, by="activation", n=12, mode="crop", size=96, *, progress=None):
         """Pictures of the references, those with a value above zero."""
         self._begin("reference_views")
         address = ComponentId.parse(component)
@@ -250,7 +250,7 @@ class FakeSession:
         y, x = np.mgrid[: size[0], : size[1]] / np.array(size)[:, None, None]
         heat = np.zeros(size)
         for sign in (1, 1, -0.6):
-            cy, cx, width = *rng.uniform(0.2, 0.8, 2), rng.uniform(0.004, 0.02)
+            (cy, cx), width = rng.uniform(0.2, 0.8, 2), rng.uniform(0.004, 0.02)
             heat += sign * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / width)
         return (heat * 0.02).astype(np.float32)
 

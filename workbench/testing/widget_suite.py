@@ -30,7 +30,8 @@ class Page:
     """The page's half of a widget: hears what Python sends, and sends as the browser would."""
 
     def __init__(self, widget: Any):
-        self.widget, self.heard, self._count = widget, [], 0
+        self.widget, self._count = widget, 0
+        self.heard: list[tuple[str, Any, list[bytes]]] = []
         widget.comm.publish_msg = self._hear
 
     def _hear(self, kind: str, data: Any = None, metadata: Any = None, buffers: Any = None, **rest: Any) -> None:

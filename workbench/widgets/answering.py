@@ -59,7 +59,9 @@ class Answering:
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take view state from the page. What is wrong, or not the page's to set, is refused and sent back as it is."""
-        accepted, refused, error = {}, [], None
+        accepted: dict[str, Any] = {}
+        refused: list[str] = []
+        error: Exception | None = None
         for name, value in sync_data.items():
             try:
                 accepted[name] = self._acceptable(name, value)

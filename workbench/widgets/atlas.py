@@ -287,9 +287,21 @@ def _columns(atlas: Atlas) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]
             known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
             low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
             facts |= {"low": low, "high": high, "is_signed": low < 0 < high, "is_whole": array.dtype.kind in "iub"}
+            facts["bulk"] = _bulk(known, facts["is_signed"])
         described.append(facts)
         values[str(name)] = array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
     return described, values
+
+
+def _bulk(known: np.ndarray, is_signed: bool) -> list[float]:
+    """Where the colours end: a few large values must not paint all others alike."""
+    if not known.size:
+        return [0.0, 0.0]
+    known = known.astype(np.float64)
+    if is_signed:
+        limit = float(np.quantile(np.abs(known), 0.98))
+        return [-limit, limit]
+    return [float(np.quantile(known, 0.02)), float(np.quantile(known, 0.98))]
 
 
 def _first_overlay(columns: list[dict[str, Any]]) -> str:

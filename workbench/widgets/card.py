@@ -9,6 +9,7 @@ import traitlets
 
 from workbench.core.errors import BadValueError
 from workbench.core.ids import ComponentId
+from workbench.session.deliver import deliver
 from workbench.widgets import wire
 from workbench.widgets.base import SessionWidget, register_widget
 from workbench.widgets.esm import css, esm
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["ComponentCard"]
 
 _BINS = 40
+_SIZE = 96
+_WANTED = ("component", "by", "mode", "n")
 
 
 @register_widget("card")
@@ -72,7 +75,7 @@ class ComponentCard(SessionWidget):
                 hint="Give it what open_session returned.",
             )
         self.observe(lambda change: self._fetch(), names=["component", "pinned", "by", "mode", "n"])
-        self.observe(lambda change: self._fetch_mark(), names=["sample"])
+        self.observe(lambda change: self._fetch_values(), names=["sample"])
         self._fetch()
 
     @property
@@ -85,40 +88,64 @@ class ComponentCard(SessionWidget):
         return self.shared.check("component", proposal["value"]) if proposal["value"] else ""
 
     def _fetch(self) -> None:
-        component = self.shown
-        if component is None:
+        if self.shown is None:
             self._report()
             return
-        have = self.references
-        if (have.get("component"), have.get("by"), have.get("mode"), have.get("n")) != self._wanted():
-            self.submit(self._references, *self._wanted(), into="references", title=f"References of {component}")
-        if (self.spread.get("component"), self.spread.get("quantity")) != (component, self.by):
-            self.submit(self._spread, component, self.by, into="spread", title=f"Values of {component}")
-        self._fetch_mark()
+        have, title = self.references, f"References of {self.shown}"
+        is_new = bool(have.get("is_preview")) or tuple(have.get(key) for key in _WANTED) != self._wanted()
+        # What takes no model goes first: whole pictures, then values, then crops, whose maps may be to compute.
+        if is_new and self.mode != "whole":
+            self.submit(self._preview, *self._wanted(), topic="preview", title=title)
+        self._fetch_values()
+        if is_new:
+            self.submit(self._references, *self._wanted(), into="references", title=title)
 
-    def _fetch_mark(self) -> None:
-        if self.shown is None or self.sample is None:
+    def _fetch_values(self) -> None:
+        component, sample = self.shown, self.sample
+        if component is None:
             return
-        if self.mark.get("sample") != self.sample or self.mark.get("component") != self.shown:
-            self.submit(self._mark, self.shown, self.sample, self.by, into="mark", quiet=True)
+        is_spread = (self.spread.get("component"), self.spread.get("quantity")) == (component, self.by)
+        is_marked = sample is None or tuple(self.mark.get(k) for k in ("component", "sample", "quantity")) == (
+            component,
+            sample,
+            self.by,
+        )
+        if not (is_spread and is_marked):
+            title = f"Values of {component}"
+            self.submit(self._values, component, self.by, sample, topic="values", title=title, quiet=is_spread)
 
     def _wanted(self) -> tuple[str | None, str, str, int]:
         return self.shown, self.by, self.mode, self.n
 
-    def _references(self, component: str, by: str, mode: str, n: int) -> dict[str, Any]:
-        address = ComponentId.parse(component)
-        views = self.session.reference_views(component, by=by, n=n, mode=mode, size=96)
-        chosen = self.session.references(address.layer, by=by)
+    # The work, on the lane --------------------------------------------------------------------------------------------
+
+    def _references(self, component: str, by: str, mode: str, n: int, progress: Any = None) -> dict[str, Any]:
+        views = self.session.reference_views(component, by=by, n=n, mode=mode, size=_SIZE, progress=progress)
+        return self._sheet_of(component, by, mode, n, views)
+
+    def _preview(self, component: str, by: str, mode: str, n: int) -> None:
+        views = self.session.reference_views(component, by=by, n=n, mode="whole", size=_SIZE)
+        record = {**self._sheet_of(component, by, mode, n, views), "is_preview": True}
+
+        def put() -> None:
+            if not self._is_closed and self._wanted() == (component, by, mode, n):
+                self.references = record
+
+        deliver(put)
+
+    def _sheet_of(self, component: str, by: str, mode: str, n: int, views: Any) -> dict[str, Any]:
+        chosen = self.session.references(ComponentId.parse(component).layer, by=by)
         return {
             "component": component,
             "by": by,
             "mode": mode,
             "n": n,
+            "is_preview": False,
             "samples": [int(view.sample) for view in views],
             "values": np.array([view.value for view in views], dtype=np.float32),
             "captions": [str(view.caption) for view in views],
             "names": [self._name(int(view.sample)) for view in views],
-            "sheet": wire.sheet([_square(view.picture, 96) for view in views]),
+            "sheet": wire.sheet([_square(view.picture, _SIZE) for view in views]),
             "n_samples": int(chosen.n_samples),
             "n_originals": int(chosen.n_origins),
             "per_origin": int(chosen.per_origin),
@@ -127,21 +154,20 @@ class ComponentCard(SessionWidget):
         }
 
     def _name(self, sample: int) -> str:
-        """What a sample is called: its class, else its key."""
+        """What a sample is called: its class, else the last part of its key."""
         data = self.session.data
         label = int(data.labels[sample])
-        return str(data.classes[label] if 0 <= label < len(data.classes) else data.keys[sample])
+        return str(data.classes[label] if 0 <= label < len(data.classes) else data.keys[sample].rpartition("/")[2])
 
-    def _table(self, component: str, by: str) -> Any:
-        layer = ComponentId.parse(component).layer
-        return self.session.activations(layer) if by == "activation" else self.session.relevances(layer)
-
-    def _spread(self, component: str, by: str) -> dict[str, Any]:
-        table = self._table(component, by)
-        column = np.asarray(table.values[:, ComponentId.parse(component).index], dtype=np.float32)
+    def _values(self, component: str, by: str, sample: int | None) -> None:
+        address = ComponentId.parse(component)
+        table = (
+            self.session.activations(address.layer) if by == "activation" else self.session.relevances(address.layer)
+        )
+        column = np.asarray(table.values[:, address.index], dtype=np.float32)
         known = column[np.isfinite(column)]
         counts, edges = np.histogram(known, bins=_BINS) if known.size else (np.zeros(0, int), np.zeros(0))
-        return {
+        spread = {
             "component": component,
             "quantity": by,
             "pooling": str(table.pooling),
@@ -154,13 +180,9 @@ class ComponentCard(SessionWidget):
             "low": wire.finite(known.min()) if known.size else None,
             "high": wire.finite(known.max()) if known.size else None,
         }
-
-    def _mark(self, component: str, sample: int, by: str) -> dict[str, Any]:
-        column = np.asarray(self._table(component, by).values[:, ComponentId.parse(component).index], dtype=np.float32)
-        value = wire.finite(column[sample])
-        known = column[np.isfinite(column)]
-        rank = int((known > value).sum()) + 1 if value is not None else None
-        return {
+        value = None if sample is None else wire.finite(column[sample])
+        rank = None if value is None else int((known > value).sum()) + 1
+        mark = {
             "component": component,
             "sample": sample,
             "quantity": by,
@@ -168,10 +190,22 @@ class ComponentCard(SessionWidget):
             "rank": rank,
             "of": known.size,
         }
+        deliver(self._take_values, spread, mark)
+
+    def _take_values(self, spread: dict[str, Any], mark: dict[str, Any]) -> None:
+        if self._is_closed or (self.shown, self.by) != (spread["component"], spread["quantity"]):
+            return
+        with self.hold_sync():
+            self.mark = mark
+            if tuple(self.spread.get(k) for k in ("component", "quantity")) != (
+                spread["component"],
+                spread["quantity"],
+            ):
+                self.spread = spread
 
     def stale_reason(self) -> str:
         have = self.references
-        if not have or (have["component"], have["by"], have["mode"], have["n"]) == self._wanted():
+        if not have or tuple(have[key] for key in _WANTED) == self._wanted():
             return ""
         return f"These are still the references of {have['component']}."
 

@@ -94,7 +94,7 @@ class HeatmapViewer(SessionWidget):
                 hint="Give it what open_session returned.",
             )
         self.n_samples = len(self.session.data)
-        self.layers = [str(record.name) for record in self.session.layers()]
+        self.layers = [str(name) for name, layer in self.session.layers().items() if layer.n_calls == 1]
         self.observe(lambda change: self._fetch_sample(), names=["sample"])
         self.observe(lambda change: self._fetch_heat(), names=["target", "layer", "n_components"])
         self.observe(lambda change: self._fetch_component(), names=["component"])

@@ -18,11 +18,12 @@ __all__ = ["Board", "show"]
 class Board(ipywidgets.GridBox):
     """What `show` returns: a grid of widgets that stand beside one another where there is room, else below.
 
-    It is displayed once in the cell that made it, whether `show` is the last line or not; displaying it elsewhere
-    shows it again.
+    Its `widgets` are the ones it was made of. It is displayed once in the cell that made it, whether `show` is the last
+    line or not; displaying it elsewhere shows it again.
     """
 
     def __init__(self, widgets: list[Any]):
+        self.widgets = tuple(widgets)
         super().__init__(widgets)
         self.add_class("wb-board")
         self.add_class(f"wb-board-{len(widgets)}")
@@ -38,13 +39,13 @@ class Board(ipywidgets.GridBox):
 
     def close(self) -> None:
         """Close the board and the widgets on it."""
-        children, self.children = self.children, ()
-        for child in children:
-            child.close()
+        self.children = ()
+        for widget in self.widgets:
+            widget.close()
         super().close()
 
     def __repr__(self) -> str:
-        return f"<board of {', '.join(type(c).__name__ for c in self.children)}>"
+        return f"<board of {', '.join(type(w).__name__ for w in self.widgets)}>"
 
 
 def show(*things: Any, session: Any = None, group: str = "") -> Board:

@@ -237,29 +237,32 @@ def sheet(pictures: np.ndarray | Iterable[np.ndarray], *, quality: int = QUALITY
 def signed_map(heat: Any) -> dict[str, Any]:
     """A signed map as int8 for colouring in the browser.
 
+    A code c stands for ``c * |c| / 127**2 * limit``: roots keep the steps of what is small beside a few large values.
+
     Returns
     -------
     dict
-        ``map`` (y, x) int8, where 127 stands for ``limit`` and -128 for "no number"; ``limit``, the largest absolute
-        value; ``low``, ``high``, ``total``: smallest, largest and sum of the values.
+        ``map`` (y, x) int8, -128 for "no number"; ``limit``, the largest absolute value; ``bulk``, which 99.5 % of the
+        absolute values do not exceed, where colours end; ``low``, ``high``, ``total``: smallest, largest, sum.
 
     Examples
     --------
-    >>> found = signed_map([[0.0, 2.0], [-1.0, 0.5]])
+    >>> found = signed_map([[0.0, 2.0], [-0.5, 0.02]])
     >>> found["map"].tolist(), found["limit"]
-    ([[0, 127], [-64, 32]], 2.0)
+    ([[0, 127], [-64, 13]], 2.0)
     """
     values = np.asarray(heat, dtype=np.float32)
     if values.ndim != 2:
         raise ShapeError(f"A heatmap is (y, x); got {values.shape}.")
     known = np.isfinite(values)
-    numbers = values[known]
+    numbers, filled = values[known], np.where(known, values, 0)
     limit = float(np.abs(numbers).max(initial=0.0))
-    scaled = np.zeros(values.shape, dtype=np.float32) if limit == 0 else np.where(known, values, 0) / limit * 127
-    coded = np.where(known, np.rint(scaled), -128).astype(np.int8)
+    roots = np.sign(filled) * np.sqrt(np.abs(filled) / (limit or 1.0)) * 127
+    bulk = float(np.quantile(np.abs(numbers), 0.995)) if numbers.size else 0.0
     return {
-        "map": coded,
+        "map": np.where(known, np.rint(roots), -128).astype(np.int8),
         "limit": limit,
+        "bulk": bulk or limit,
         "low": float(numbers.min(initial=0.0)),
         "high": float(numbers.max(initial=0.0)),
         "total": float(numbers.sum(dtype=np.float64)),

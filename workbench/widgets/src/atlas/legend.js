@@ -24,8 +24,10 @@ export class Legend {
     this.name.hidden = grouped;
     if (grouped) return this.loadGroups(query);
     this.name.textContent = column.name.replaceAll("_", " ");
-    this.low.textContent = number(scale.low);
-    this.high.textContent = number(scale.high);
+    this.low.textContent = (scale.isCut[0] ? "≤ " : "") + number(scale.low);
+    this.high.textContent = (scale.isCut[1] ? "≥ " : "") + number(scale.high);
+    set(this.low, { title: `smallest ${number(column.low)}` });
+    set(this.high, { title: `largest ${number(column.high)}` });
     const ctx = this.ramp.getContext("2d"), image = ctx.createImageData(256, 1);
     scale.colours.forEach(([r, g, b], i) => image.data.set([r, g, b, 255], 4 * i));
     ctx.putImageData(image, 0, 0);

@@ -28,7 +28,7 @@ function render({ model, el }) {
 
   const shown = () => state.get("pinned") || state.get("component");
   const current = (packed) => packed && packed.component === shown();
-  let drawn = null;
+  let drawn = null, early = null, preview = 0;
 
   function draw() {
     const component = shown();
@@ -52,6 +52,12 @@ function render({ model, el }) {
     grid.classList.toggle("wb-old", !fits);
     if (!given.component || (!fits && given.component !== wanted[0])) return placeholders(wanted[3]);
     if (drawn === given) return markSample();
+    // Whole pictures stand in for crops that are being computed; those that are stored come at once, and do not flicker.
+    clearTimeout(preview);
+    if (given.is_preview && early !== given) {
+      preview = setTimeout(() => ((early = given), drawReferences()), 100);
+      return drawn?.component === given.component ? undefined : placeholders(wanted[3]);
+    }
     drawn = given;
     const values = array(given.values), most = Math.max(...values, 0) || 1;
     const image = await bitmap(given.sheet.jpeg);
@@ -66,7 +72,7 @@ function render({ model, el }) {
         h("div", { class: "wb-ref-caption" }, given.names[i]));
     });
     replace(grid, tiles.length ? tiles : h("p", { class: "wb-none" }, given.by === "relevance" ? "No sample gives this component relevance." : "No sample activates this component."));
-    replace(origin, sentence(given));
+    replace(origin, given.is_preview ? "Whole pictures for now: the crops are on their way. " : "", sentence(given));
     markSample();
   }
 
@@ -81,6 +87,7 @@ function render({ model, el }) {
 
   function placeholders(n) {
     drawn = null;
+    if (grid.querySelectorAll(".wb-ref-wait").length === n) return;
     if (state.get("status") === "failed") {
       replace(grid, h("p", { class: "wb-none" }, "No references to show: see above."));
       return replace(origin);
@@ -155,6 +162,7 @@ function render({ model, el }) {
   draw();
   return () => {
     watch.disconnect();
+    clearTimeout(preview);
     frame.close();
   };
 }

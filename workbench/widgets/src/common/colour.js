@@ -48,12 +48,13 @@ export function scaleOf(column, palette, dark = false) {
   if (column.kind === "category") return categories(column);
   const two = column.is_signed;
   const limit = Math.max(Math.abs(column.low), Math.abs(column.high)) || 1;
-  const [low, high] = two ? [-limit, limit] : [column.low, column.high];
+  const whole = two ? [-limit, limit] : [column.low, column.high];
+  const [low, high] = column.bulk && column.bulk[1] > column.bulk[0] ? column.bulk : whole;
   const colours = ramp(two ? (dark ? "two-sided-dark" : "two-sided") : palette);
   const span = high - low || 1;
   const index = (v) => Math.max(0, Math.min(255, Math.round(((v - low) / span) * 255)));
   return {
-    kind: two ? "two-sided" : "one-sided", low, high, colours,
+    kind: two ? "two-sided" : "one-sided", low, high, colours, isCut: [low > column.low, high < column.high],
     of: (v) => (Number.isFinite(v) ? colours[index(v)] : null),
     bucket: (v) => (Number.isFinite(v) ? index(v) >> 2 : -1),
     colour: (b) => (b < 0 ? null : colours[Math.min(255, (b << 2) + 2)]),
@@ -74,11 +75,12 @@ function categories(column) {
   };
 }
 
-// Paint a signed int8 map: transparent at zero, orange for, blue against; -128 means no number.
+// Paint a signed int8 map: transparent at zero, orange for, blue against; -128 means no number. Codes are roots, so that
+// what is small keeps its steps: 127 stands for the largest value, which is `factor` on the scale of the colours.
 export function paintHeat(image, codes, { factor = 1, sign = "both", opacity = 1 } = {}) {
   const out = image.data;
   for (let i = 0; i < codes.length; i++) {
-    let t = codes[i] === -128 ? 0 : (codes[i] / 127) * factor;
+    let t = codes[i] === -128 ? 0 : (codes[i] * Math.abs(codes[i]) * factor) / 16129;
     if ((sign === "positive" && t < 0) || (sign === "negative" && t > 0)) t = 0;
     const size = Math.min(1, Math.abs(t));
     const colour = t < 0 ? AGAINST : FOR;
@@ -95,6 +97,7 @@ export function paintHeat(image, codes, { factor = 1, sign = "both", opacity = 1
 
 // The colour of a heat value as it looks over a light grey picture, for legends.
 export function heatCss(t, opacity = 1) {
-  const pixel = paintHeat({ data: new Uint8ClampedArray(4) }, [Math.round(t * 127)], { opacity }).data;
+  const code = Math.sign(t) * 127 * Math.sqrt(Math.abs(t));
+  const pixel = paintHeat({ data: new Uint8ClampedArray(4) }, [code], { opacity }).data;
   return `rgba(${pixel[0]},${pixel[1]},${pixel[2]},${(pixel[3] / 255).toFixed(3)})`;
 }

@@ -21,6 +21,7 @@ export function signed(value, digits = 3) {
 
 export function percent(share, digits = 0) {
   if (share === null || share === undefined || Number.isNaN(share)) return "–";
+  if (share !== 0 && Math.abs(share) < 0.0005 && digits > 0) return "<0.1\u202f%";
   const text = (Math.abs(share) * 100).toFixed(digits);
   return `${share < 0 && Number(text) !== 0 ? MINUS : ""}${text}\u202f%`;
 }

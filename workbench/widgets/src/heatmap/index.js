@@ -105,14 +105,14 @@ function render({ model, el }) {
     input.wait.hidden = hasPicture;
     if (image) paint(input.canvas, image, null);
     set(input.canvas, { "aria-label": `Sample ${state.get("sample")}, as the model saw it` });
-    drawMap(full, fits(heat) ? heat : null, grey, heat.limit, "own");
+    drawMap(full, fits(heat) ? heat : null, grey, heat.bulk, "own");
     part.node.hidden = !component;
     panes.classList.toggle("wb-three", Boolean(component));
     if (component) {
       const { layer: of, name } = address(component);
-      replace(part.heading, h("span", {}, "Through "), h("strong", {}, name), h("span", { class: "wb-quiet" }, ` ${of}`), button("close", "Back to all relevance", () => state.put({ component: null }), { class: "wb-button wb-icon-only wb-bare" }));
+      replace(part.heading, h("span", {}, "Through "), h("strong", {}, name), h("span", { class: "wb-quiet wb-pane-of" }, ` ${of}`), button("close", "Back to all relevance", () => state.put({ component: null }), { class: "wb-button wb-icon-only wb-bare" }));
       const mine = fits(conditional) && conditional.component === component ? conditional : null;
-      drawMap(part, mine, grey, state.get("scale") === "shared" && fits(heat) ? heat.limit : mine?.limit, state.get("scale"));
+      drawMap(part, mine, grey, state.get("scale") === "shared" && fits(heat) ? heat.bulk : mine?.bulk, state.get("scale"));
     }
     input.legend.replaceChildren();
   }
@@ -153,7 +153,7 @@ function render({ model, el }) {
     replace(node,
       h("div", { class: "wb-scale-bar", style: { backgroundImage: `linear-gradient(to right, ${stops.join(", ")})` } }),
       h("div", { class: "wb-scale-ends" }, h("span", {}, limit ? number(-limit) : ""), h("span", {}, "0"), h("span", {}, limit ? signed(limit) : "")),
-      h("div", { class: "wb-scale-note" }, limit ? own : "no relevance", given.limit && limit && given.limit > 1.001 * limit ? `, peak ${number(given.limit)} cut` : ""));
+      h("div", { class: "wb-scale-note" }, given.limit ? own : "no relevance", given.limit > 1.001 * limit ? `, peak ${number(given.limit)}` : ""));
   }
 
   function drawFigures() {
