@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from workbench.attribution.kernels import LinearMap, NormSum, PassThrough, RuledLinear, RuledPool
+from workbench.attribution.kernels import NormSum, PassThrough, RuledLinear, RuledPool
+from workbench.attribution.linear import LinearMap, Use, is_nonnegative, mark_nonnegative
 from workbench.attribution.rules import Composite, Rule, RuleTable, assign
 from workbench.core.errors import BadValueError, ModelError, NotFiniteError, RuleError
 from workbench.models.hooks import patched_forward, record
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Graph", "rule_table", "ruled_forward", "watched_functions"]
 
+_NONNEGATIVE = (nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus)
 _SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 
 
@@ -43,9 +45,11 @@ class Graph:
         Outputs of the recorded layers.
     """
 
-    def __init__(self, x: Tensor, output: Tensor, tensors: dict[str, Tensor], versions: dict[str, int]):
+    def __init__(
+        self, x: Tensor, output: Tensor, tensors: dict[str, Tensor], versions: dict[str, int], use: Use | None = None
+    ):
         self.x, self.output, self.tensors = x, output, tensors
-        self._versions = versions
+        self._versions, self._use = versions, use or Use()
 
     def pull(self, source: Tensor, seed: Tensor, to: Sequence[str | None], *, keep: bool = True) -> list[Tensor]:
         """Relevance of the tensors `to` (None means the input), given the relevance `seed` of `source`.
@@ -58,7 +62,7 @@ class Graph:
             Of the same shape; with one more leading axis, every entry along it is pulled in one batched pass.
         to : sequence of layer names or None
         keep : bool
-            Keep the graph for further questions.
+            Keep the graph for further questions; the last one is faster and needs less memory.
 
         Raises
         ------
@@ -73,6 +77,7 @@ class Graph:
             unreached.extend(name or "the input" for name, part in zip(to, parts, strict=True) if part is None)
             return tuple(end if part is None else part for end, part in zip(ends, parts, strict=True))
 
+        self._use.is_last = not keep
         try:
             parts = once(seed) if seed.ndim == source.ndim else torch.func.vmap(once)(seed)
         except RuntimeError as error:
@@ -82,6 +87,8 @@ class Graph:
                 "A module's output is overwritten in place by a function, so relevance cannot pass through it.",
                 hint="Write x = f(x) instead of f(x, inplace=True) or x.f_() in the model's forward function.",
             ) from error
+        finally:
+            self._use.is_last = False
         if unreached:
             raise RuleError(
                 f'No relevance reaches "{unreached[0]}": it does not lie on the path.',
@@ -156,8 +163,10 @@ def ruled_forward(
             until_closed.enter_context(_zennit(handle, rule))
         x = x.detach().requires_grad_()
         with ExitStack() as during_forward:
+            use = Use()
             if isinstance(rule, Composite):
-                during_forward.enter_context(patched_forward(_patches(handle, rule)))
+                patches, use = _patches(handle, rule)
+                during_forward.enter_context(patched_forward(patches))
             # After the rules and the edits, so that what is recorded is what the next module receives.
             during_forward.enter_context(handle.edited(_proportional if rule is not None else None))
             during_forward.enter_context(record(handle.module, layers, see or keep))
@@ -167,7 +176,7 @@ def ruled_forward(
         for name, tensor in tensors.items():
             if not tensor.requires_grad:
                 raise RuleError(f'"{name}" does not depend on the input in a way that can be followed back.')
-        yield Graph(x, output, tensors, versions)
+        yield Graph(x, output, tensors, versions, use)
 
 
 def _check_output(handle: ModelHandle, x: Tensor, output: Tensor) -> None:
@@ -215,34 +224,42 @@ def watched_functions(handle: ModelHandle) -> dict[str, int]:
     return dict(sorted(watch.seen.items()))
 
 
-def _patches(handle: ModelHandle, chosen: Composite) -> list[tuple[nn.Module, Any]]:
+def _patches(handle: ModelHandle, chosen: Composite) -> tuple[list[tuple[nn.Module, Any]], Use]:
     """The patched forward functions of a composite; made once per model and composite."""
     kept = handle.kept.setdefault("patches", {})
     if chosen.digest not in kept:
-        kept[chosen.digest] = [
-            (module, patch)
-            for row in assign(handle.module, chosen, calls=handle.calls)
-            if (patch := _patch(module := handle.module.get_submodule(row.module), row.rule, chosen)) is not None
-        ]
+        use = Use()
+        patches = []
+        for row in assign(handle.module, chosen, calls=handle.calls):
+            module = handle.module.get_submodule(row.module)
+            patch = _patch(module, row.rule, chosen, use)
+            if patch is not None:
+                patches.append((module, patch))
+        kept[chosen.digest] = patches, use
     return kept[chosen.digest]
 
 
-def _patch(module: nn.Module, rule: Rule, chosen: Composite) -> Any:
+def _patch(module: nn.Module, rule: Rule, chosen: Composite, use: Use) -> Any:
     forward = module.forward
     if rule.kind == "gradient" or isinstance(module, (nn.Identity, nn.Flatten)):
         return None
     if rule.kind == "pass":
-        return lambda x: PassThrough.apply(x, forward) if x.requires_grad else forward(x)
+        mark = mark_nonnegative if type(module) in _NONNEGATIVE else _unmarked
+        return lambda x: mark(PassThrough.apply(x, forward)) if x.requires_grad else forward(x)
     if rule.kind == "norm":
         return lambda x: RuledPool.apply(x, forward, rule.epsilon) if x.requires_grad else forward(x)
-    linear = LinearMap(module, forward, zero_bias=chosen.zero_bias)
+    linear = LinearMap(module, forward, zero_bias=chosen.zero_bias, use=use)
 
     def run(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if args or kwargs:
             raise ModelError(f"{type(module).__name__} is called with further arguments, for which there is no rule.")
-        return RuledLinear.apply(x, linear, rule) if x.requires_grad else forward(x)
+        return RuledLinear.apply(x, linear, rule, is_nonnegative(x)) if x.requires_grad else forward(x)
 
     return run
+
+
+def _unmarked(x: Tensor) -> Tensor:
+    return x
 
 
 def _sum_rule(rule: Any) -> float:

@@ -1,0 +1,198 @@
+"""Convolutions and dense modules as linear maps with freely chosen parameters: the map, and its transpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["PLAIN_CONV", "LinearMap", "Use", "is_nonnegative", "mark_nonnegative", "stabilise_", "stabilised"]
+
+PLAIN_CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def stabilised(z: Tensor, eps: float) -> Tensor:
+    """Denominator that keeps its sign and stays away from zero: ``z + eps * sign(z)``, ``sign(0) = +1``."""
+    return torch.add(z, torch.where(z >= 0, 1.0, -1.0), alpha=eps)  # a number inside `where` would lose digits
+
+
+def stabilise_(z: Tensor, eps: float) -> Tensor:
+    """Stabilise a fresh denominator in place. (A zero with a minus sign keeps it: all products it sums are zero.)"""
+    return z.add_(torch.copysign(torch.tensor(eps, dtype=z.dtype, device=z.device), z))
+
+
+class Use:
+    """What becomes of the graph of the present forward pass; all modules of a model share one.
+
+    Attributes
+    ----------
+    is_last : bool
+        The backward pass that runs now is the last one, so nodes keep nothing and may reuse their own tensors.
+    """
+
+    def __init__(self) -> None:
+        self.is_last = False
+
+
+def mark_nonnegative(x: Tensor) -> Tensor:
+    """Note on a tensor that it holds no negative number, until it is changed in place."""
+    x.nonnegative_since = x._version  # type: ignore[attr-defined]
+    return x
+
+
+def is_nonnegative(x: Tensor) -> bool:
+    """Whether the tensor is known to hold no negative number; False where nobody looked."""
+    return getattr(x, "nonnegative_since", None) == x._version
+
+
+class LinearMap:
+    """A convolution or dense module as a function of its input and of freely chosen parameters.
+
+    Modified parameters are made once and kept as long as the map lives.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Any module whose only parameters are ``weight`` and ``bias`` and that is linear in its input.
+    forward : callable
+        The module's own forward function, before any patch.
+    zero_bias : bool
+        Treat the bias as zero in denominators.
+    use : Use, optional
+    """
+
+    def __init__(self, module: nn.Module, forward: Callable[..., Tensor], *, zero_bias: bool, use: Use | None = None):
+        self.module, self.forward = module, forward
+        self.zero_bias, self.use = zero_bias, use or Use()
+        self.is_plain_conv = type(module) in PLAIN_CONV and _has_plain_padding(module)
+        self.is_dense = type(module) is nn.Linear
+        self._made: dict[Any, Any] = {}
+
+    def parameters(
+        self, kind: str, change: Callable[[Tensor], Tensor], *, with_bias: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The changed weight and bias called `kind`; the bias is None where it is absent or left out."""
+        weight: Tensor = self.module.weight
+        bias = getattr(self.module, "bias", None)
+
+        def make() -> tuple[Tensor, Tensor | None]:
+            changed = None if bias is None or self.zero_bias or not with_bias else change(bias.detach())
+            return change(weight.detach()), changed
+
+        return self._for_these_weights((kind, with_bias), make)
+
+    def pair(self, near: Callable[[Tensor], Tensor], far: Callable[[Tensor], Tensor]) -> Tensor:
+        """Two changed weights side by side on the input axis, for an input whose two parts lie side by side."""
+
+        def make() -> Tensor:
+            return torch.cat([self.parameters(p.__name__, p, with_bias=False)[0] for p in (near, far)], 1)
+
+        return self._for_these_weights(("pair", near.__name__), make)
+
+    def denominator(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, *, sign: int
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The map's value at `x`, which has one sign, stabilised in place; and the transposed map."""
+        if sign > 0 and (self.is_dense or self.is_plain_conv):
+            # The stabiliser is a part of the bias, so that it costs no pass over the output.
+            raised = self._for_these_weights(
+                ("raised", eps), lambda: weight.new_full((len(weight),), eps) if bias is None else bias + eps
+            )
+            return self.run(x, weight, raised)
+        z, pull = self.run(x, weight, bias)
+        return (z.add_(eps) if sign > 0 else stabilise_(z, eps)), pull
+
+    def _for_these_weights(self, key: Any, make: Callable[[], Any]) -> Any:
+        weight = self.module.weight
+        stamp = (weight.data_ptr(), weight._version, weight.dtype, weight.device)
+        if key not in self._made or self._made[key][0] != stamp:
+            with torch.no_grad():
+                self._made[key] = (stamp, make())
+        return self._made[key][1]
+
+    def remember(self, key: Any, make: Callable[[], Any]) -> Any:
+        """A value that depends on shapes alone, made once; at most eight are kept."""
+        if key not in self._made:
+            kept = [k for k in self._made if isinstance(k, tuple) and k and k[0] == "shape"]
+            if len(kept) >= 8:
+                self._made.pop(kept[0])
+            self._made[key] = make()
+        return self._made[key]
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The module's map with these parameters."""
+        if self.is_dense:
+            return nn.functional.linear(x, weight, bias)
+        if self.is_plain_conv:
+            m = self.module
+            return (
+                torch.conv2d(x, weight, bias, m.stride, m.padding, m.dilation, m.groups)
+                if weight.ndim == 4
+                else (
+                    torch.convolution(
+                        x, weight, bias, m.stride, m.padding, m.dilation, False, (0,) * (weight.ndim - 2), m.groups
+                    )
+                )
+            )
+        return self._called_with(x, weight, bias)
+
+    def pull_back(self, s: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """Transpose of the map: gradient of ``(s * map(x)).sum()`` with respect to `x`."""
+        if self.is_dense:
+            return s @ weight
+        if self.is_plain_conv:
+            m = self.module
+            return torch.ops.aten.convolution_backward(  # only shape and memory format of the input matter
+                s, x, weight, None, m.stride, m.padding, m.dilation, False, (0,) * (weight.ndim - 2), m.groups,
+                (True, False, False),
+            )[0]  # fmt: skip
+        return self.run(x, weight, None)[1](s)
+
+    def run(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The map's value at `x`, a fresh tensor, and its transpose."""
+        if self.is_dense or self.is_plain_conv:
+            return self.apply(x, weight, bias), lambda s: self.pull_back(s, x, weight)
+        # Unlike autograd.grad, this may be called inside of `torch.vmap`.
+        z, transpose = torch.func.vjp(lambda t: self._called_with(t, weight, bias), x.detach())
+        return z, lambda s: transpose(s)[0]
+
+    def _called_with(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Run the module's own forward function with other parameters, whatever it does around them."""
+        module = self.module
+        has_bias = getattr(module, "bias", None) is not None
+        if has_bias and bias is None:
+            bias = weight.new_zeros(len(weight)) if isinstance(module, PLAIN_CONV) else torch.zeros_like(module.bias)
+        kept = {k: module._parameters[k] for k in ("weight", "bias") if k in module._parameters}
+        try:
+            module._parameters["weight"] = weight
+            if has_bias:
+                module._parameters["bias"] = bias
+            return self.forward(x)
+        finally:
+            module._parameters.update(kept)
+
+
+def positive(w: Tensor) -> Tensor:
+    """The positive part."""
+    return w.clamp(min=0)
+
+
+def negative(w: Tensor) -> Tensor:
+    """The negative part."""
+    return w.clamp(max=0)
+
+
+def same(w: Tensor) -> Tensor:
+    """Unchanged."""
+    return w
+
+
+def is_batched(t: Tensor) -> bool:
+    """Whether a `torch.vmap` runs over the tensor, so that nothing may be written into its partners."""
+    return torch._C._functorch.is_batchedtensor(t)
+
+
+def _has_plain_padding(conv: nn.Module) -> bool:
+    return getattr(conv, "padding_mode", "zeros") == "zeros" and not isinstance(conv.padding, str)
