@@ -104,7 +104,8 @@ class ReferenceSet(Result):
     Attributes
     ----------
     ids : (component, ref) int64 tensor
-        Sample ids, strongest first; -1 in empty slots. Ties go to the smaller id.
+        Sample ids, strongest first; -1 in empty slots. Among equal activations the larger mean over positions comes
+        first, then, as among equal relevances, the smaller id.
     values : (component, ref) float32 tensor
         Pooled activation or relevance; -inf in empty slots.
     peak : (component, ref) int32 tensor or None

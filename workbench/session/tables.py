@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteEr
 from workbench.core.results import ActivationTable, ReferenceSet
 from workbench.session.base import SessionBase
 from workbench.sweeps.plan import SweepPlan, measured, plan_sweep, rule_facts
-from workbench.sweeps.references import class_statistics, top_references
+from workbench.sweeps.references import Block, class_statistics, top_references
 from workbench.sweeps.run import run_sweep
 from workbench.sweeps.tables import Pass, activation_table, find_pass, relevance_table
 
@@ -256,12 +256,19 @@ class Tables(SessionBase):
             layer=layer,
             params={"by": by, "k": kept, "per_origin": per_origin, "pass": found.shards.recipe.digest,
                     "extent": found.extent, **facts},
+            result_version=2,
             title=f"references of {layer} by {by}",
         )  # fmt: skip
         column = f"{layer}|max" if by == "activation" else f"{layer}|relevance"
 
         def make() -> dict[str, Any]:
-            blocks = ((b[column], b["sample"], b["is_valid"]) for b in found.blocks([column]))
+            # Activations that saturate tie at their maximum; then the mean over positions decides.
+            second = f"{layer}|mean" if by == "activation" else None
+
+            def blocks() -> Iterator[Block]:
+                for b in found.blocks([column, *([second] if second else [])]):
+                    yield Block(b[column], b["sample"], b["is_valid"], b[second] if second else None)
+
             ids, values = top_references(blocks, self.data.origins, kept, per_origin=per_origin)
             made = {"ids": ids.to(torch.int32), "values": values, "peak": torch.full(ids.shape, -1, dtype=torch.int32)}
             if by == "relevance":

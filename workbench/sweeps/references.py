@@ -6,15 +6,36 @@ unique, so the k largest are one well-defined set, and sets of shards merge in a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.core.errors import NotFiniteError
 
-__all__ = ["class_statistics", "pack", "top_references", "unpack"]
+__all__ = ["Block", "class_statistics", "pack", "top_references", "unpack"]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Pooled values of some samples.
+
+    Attributes
+    ----------
+    values : (sample, component) float32
+    ids : (sample,) int64
+    is_valid : (sample,) bool
+    second : (sample, component) float32, optional
+        What decides between equal values.
+    """
+
+    values: Tensor
+    ids: Tensor
+    is_valid: Tensor
+    second: Tensor | None = None
+
 
 _EMPTY = torch.iinfo(torch.int64).min
 _LOW = 0xFFFFFFFF
@@ -59,14 +80,14 @@ def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def top_references(
-    blocks: Iterable[tuple[Tensor, Tensor, Tensor]], origins: np.ndarray, k: int, *, per_origin: int = 1
+    blocks: Callable[[], Iterable[Block]], origins: np.ndarray, k: int, *, per_origin: int = 1
 ) -> tuple[Tensor, Tensor]:
     """The `k` strongest samples of each component.
 
     Parameters
     ----------
-    blocks : iterable of (values, ids, is_valid)
-        (sample, component) float32, (sample,) int64, (sample,) bool; as many blocks as one likes, in any order.
+    blocks : callable that gives an iterable of Block
+        As many blocks as one likes, in any order. It is called twice where values tie.
     origins : (data,) int64
         Original picture of each sample id.
     k : int
@@ -76,29 +97,91 @@ def top_references(
     Returns
     -------
     ids : (component, k) int64
-        Strongest first, ties by smaller id; -1 in empty slots.
+        Strongest first; among equal values the larger `second` first, then the smaller id; -1 in empty slots.
     values : (component, k) float32
         -inf in empty slots.
+
+    Notes
+    -----
+    Ties are common: activations that saturate (ReLU6) or vanish give dozens of equal maxima, among which a bare id is no
+    order at all. Components without ties, nearly all elsewhere, are decided by one 64-bit key and cost no second look.
     """
     origin_of = torch.from_numpy(np.ascontiguousarray(origins, dtype=np.int64))
     best: Tensor | None = None
-    for values, ids, is_valid in blocks:
-        keys = pack(values, ids, is_valid)
+    has_ties = torch.zeros(0, dtype=torch.bool)
+    has_second = False
+    for block in blocks():
+        keys = pack(block.values, block.ids, block.is_valid)
+        has_second |= block.second is not None
+        every = keys
         if per_origin:
-            keys = torch.cat(list(_best_per_origin(keys, origin_of[ids], per_origin)))
-        keys = _largest(keys, k if not per_origin else k)
+            keys = torch.cat(list(_best_per_origin(keys, origin_of[block.ids], per_origin)))
+        keys = _largest(keys, k)
+        ties = _has_ties(every, keys[-1] if len(keys) == k else None)
         if best is not None:
-            keys = torch.cat([best, keys])
+            keys = torch.cat([best, keys]).sort(dim=0, descending=True).values
+            ties |= has_ties | _has_ties(keys, keys[k - 1] if len(keys) >= k else None)
             if per_origin:
                 keys = _without_surplus(keys, origin_of, per_origin)
             keys = _largest(keys, k)
-        best = keys
+        best, has_ties = keys, ties
     if best is None:
         raise NotFiniteError("There is no sample to choose references from.")
     if len(best) < k:
         best = torch.cat([best, torch.full((k - len(best), best.shape[1]), _EMPTY, dtype=torch.int64)])
     values, ids = unpack(best.T.contiguous())
+    if has_second and bool(has_ties.any()):
+        columns = has_ties.nonzero().flatten()
+        ids[columns], values[columns] = _by_both(blocks(), columns, origin_of, k, per_origin)
     return ids, values
+
+
+def _has_ties(keys: Tensor, least: Tensor | None) -> Tensor:
+    """(component,) bool: whether equal values stand among those that are not below `least`."""
+    values = (keys >> 32).sort(dim=0, descending=True).values
+    equal = (values[1:] == values[:-1]) & (values[1:] != _EMPTY >> 32)
+    if least is not None:
+        equal &= values[1:] >= (least >> 32)
+    return equal.any(0)
+
+
+def _by_both(
+    blocks: Iterable[Block], columns: Tensor, origin_of: Tensor, k: int, per_origin: int
+) -> tuple[Tensor, Tensor]:
+    """The same by value, second value and id, for some components: slower, by sorting."""
+    kept = tuple(torch.zeros((len(columns), 0), dtype=t) for t in (torch.float32, torch.float32, torch.int64))
+    for block in blocks:
+        n = int(block.is_valid.sum())
+        second = block.second if block.second is not None else torch.zeros_like(block.values)
+        parts = (block.values[block.is_valid][:, columns].T, second[block.is_valid][:, columns].T)
+        found = (*parts, block.ids[block.is_valid].to(torch.int64).expand(len(columns), n))
+        kept = tuple(torch.cat([a, b.to(a.dtype)], 1) for a, b in zip(kept, found, strict=True))
+        # The least important first: each sort keeps the order of the one before among equals.
+        for key, descending in ((2, False), (1, True), (0, True)):
+            order = kept[key].sort(dim=1, descending=descending, stable=True).indices
+            kept = tuple(t.gather(1, order) for t in kept)
+        if per_origin:
+            surplus = _occurrence(origin_of[kept[2]]) >= per_origin
+            order = surplus.to(torch.uint8).sort(dim=1, stable=True).indices[:, :k]
+            is_full = not bool(surplus.gather(1, order).any())
+            kept = tuple(t.gather(1, order) for t in kept)
+            if not is_full:  # fewer originals than slots: the rest of the row is empty
+                gone = surplus.gather(1, order)
+                kept = (kept[0].masked_fill(gone, float("-inf")), kept[1], kept[2].masked_fill(gone, -1))
+        kept = tuple(t[:, :k] for t in kept)
+    values, ids = kept[0] + 0.0, kept[2]
+    missing = k - ids.shape[1]
+    return nn.functional.pad(ids, (0, missing), value=-1), nn.functional.pad(values, (0, missing), value=float("-inf"))
+
+
+def _occurrence(groups: Tensor) -> Tensor:
+    """How often the same number stood earlier in the row, (row, column)."""
+    ordered, order = groups.sort(dim=1, stable=True)
+    place = torch.arange(groups.shape[1]).expand_as(groups)
+    is_new = torch.ones_like(groups, dtype=torch.bool)
+    is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    start = torch.where(is_new, place, 0).cummax(1).values
+    return torch.empty_like(groups).scatter_(1, order, place - start)
 
 
 def _largest(keys: Tensor, k: int) -> Tensor:

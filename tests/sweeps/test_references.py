@@ -1,0 +1,114 @@
+"""Top-k references are exact: ties, invalid rows, views of one original, and any cut into blocks."""
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.core.errors import NotFiniteError
+from workbench.sweeps.references import Block, class_statistics, pack, top_references, unpack
+
+
+def slow(values, second, is_valid, origins, k, per_origin):
+    """The definition, row by row: larger value, then larger second value, then smaller id."""
+    n_components = values.shape[1]
+    ids, found = -np.ones((n_components, k), int), np.full((n_components, k), -np.inf, np.float32)
+    for c in range(n_components):
+        rows = [r for r in range(len(values)) if is_valid[r]]
+        rows.sort(key=lambda r: (-values[r, c], -second[r, c], r))
+        used, kept = {}, []
+        for r in rows:
+            if per_origin and used.get(origins[r], 0) >= per_origin:
+                continue
+            used[origins[r]] = used.get(origins[r], 0) + 1
+            kept.append(r)
+        for slot, r in enumerate(kept[:k]):
+            ids[c, slot], found[c, slot] = r, values[r, c]
+    return ids, found
+
+
+def blocks_of(values, second, is_valid, starts, size):
+    ids = torch.arange(len(values))
+    spoilt = values.clone()
+    spoilt[~is_valid] = float("nan")  # whatever stands in rows that are left out must not matter
+
+    def blocks():
+        for a in starts:
+            part = slice(a, a + size)
+            yield Block(spoilt[part], ids[part], is_valid[part], None if second is None else second[part])
+
+    return blocks
+
+
+@pytest.mark.parametrize("per_origin", [0, 1, 2, 3])
+@pytest.mark.parametrize("kind", ["saturated", "few values", "all different"])
+def test_equal_to_the_definition(kind, per_origin):
+    g = torch.Generator().manual_seed(per_origin)
+    for trial in range(25):
+        n, k, size = (int(torch.randint(a, b, (1,), generator=g)) for a, b in ((3, 60), (1, 25), (2, 40)))
+        values = torch.randn(n, 5, generator=g)
+        if kind == "saturated":
+            values = values.clamp(-1, 0.5)
+        elif kind == "few values":
+            values = values.round()
+        values[:, 0] = 0
+        second = torch.randint(0, 3, (n, 5), generator=g).float()
+        is_valid = torch.rand(n, generator=g) > 0.1
+        is_valid[0] = True
+        origins = torch.randint(0, max(1, n // 3), (n,), generator=g).numpy()
+        starts = list(range(0, n, size))
+        blocks = blocks_of(values, second, is_valid, starts[:: -1 if trial % 2 else 1], size)
+        ids, found = top_references(blocks, origins, k, per_origin=per_origin)
+        expected = slow(values.numpy(), second.numpy(), is_valid.numpy(), origins, k, per_origin)
+        assert np.array_equal(ids.numpy(), expected[0]), (kind, trial)
+        assert np.array_equal(found.numpy(), expected[1]), (kind, trial)
+
+
+def test_without_a_second_value_ties_go_to_the_smaller_id():
+    values = torch.tensor([[0.0, 3.0], [2.0, 3.0], [2.0, -1.0], [5.0, 3.0]])
+    blocks = blocks_of(values, None, torch.ones(4, dtype=torch.bool), [0, 2], 2)
+    ids, found = top_references(blocks, np.arange(4), 3)
+    assert ids.tolist() == [[3, 1, 2], [0, 1, 3]]
+    assert found.tolist() == [[5, 2, 2], [3, 3, 3]]
+
+
+def test_slots_without_a_sample_say_so():
+    blocks = blocks_of(torch.tensor([[-2.0], [1.0], [0.5]]), None, torch.tensor([True, False, True]), [0], 3)
+    ids, found = top_references(blocks, np.array([7 % 3, 1, 1]), 4)
+    assert ids.tolist() == [[2, 0, -1, -1]]
+    assert found.tolist() == [[0.5, -2.0, -np.inf, -np.inf]]
+
+
+def test_negative_zero_ties_with_zero():
+    blocks = blocks_of(torch.tensor([[0.0], [-0.0], [0.0]]), None, torch.ones(3, dtype=torch.bool), [0], 3)
+    assert top_references(blocks, np.arange(3), 3)[0].tolist() == [[0, 1, 2]]
+
+
+def test_keys_are_in_the_order_of_values_and_read_back():
+    values = torch.tensor([[-3.5], [-0.25], [0.0], [1e-30], [2.0], [3e38]])
+    keys = pack(values, torch.arange(6), torch.ones(6, dtype=torch.bool))
+    assert bool((keys[1:] > keys[:-1]).all())
+    assert torch.equal(unpack(keys)[0], values) and unpack(keys)[1].flatten().tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_in_a_valid_row_is_refused(bad):
+    blocks = blocks_of(torch.tensor([[1.0], [bad]]), None, torch.ones(2, dtype=torch.bool), [0], 2)
+    with pytest.raises(NotFiniteError, match="valid samples"):
+        top_references(blocks, np.arange(2), 1)
+
+
+def test_no_block_is_an_error():
+    with pytest.raises(NotFiniteError, match="no sample"):
+        top_references(lambda: [], np.arange(0), 1)
+
+
+def test_class_statistics_equal_plain_means_and_name_empty_classes():
+    values = torch.randn(11, 4)
+    classes = torch.tensor([0, 2, 2, -1, 0, 2, 0, 0, 2, -1, 2])
+    values[4, 1] = float("nan")
+    mean, count = class_statistics([(values[:5], classes[:5]), (values[5:], classes[5:])], 4)
+    used = {c: [i for i in range(11) if int(classes[i]) == c and i != 4] for c in range(4)}
+    assert count.tolist() == [len(used[c]) for c in range(4)]
+    for c in (0, 2):
+        assert torch.allclose(mean[c], values[used[c]].mean(0), atol=1e-6)
+    assert bool(mean[1].isnan().all()) and bool(mean[3].isnan().all())
