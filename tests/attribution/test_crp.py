@@ -54,7 +54,7 @@ def zennit_twin(handle, x, logit, conditions, masks=()):
                 seen = {}
                 hooks = [
                     module.get_submodule(name).register_forward_hook(
-                        lambda _, __, out, n=name: seen.__setitem__(n, out)
+                        lambda _, __, out, n=name, seen=seen: seen.__setitem__(n, out)
                     )
                     for name in stages[:-1]
                 ]

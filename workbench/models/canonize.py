@@ -45,9 +45,18 @@ def private_copy(module: nn.Module) -> nn.Module:
         if getattr(child, "inplace", False) is True:
             child.inplace = False
         if parametrize.is_parametrized(child):
-            for name in list(child.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(child, name, leave_parametrized=True)
+            _make_plain(child)
     return twin.requires_grad_(False)
+
+
+def _make_plain(module: nn.Module) -> None:
+    """Replace parametrised tensors by their values. torch's own function would break the original's class too."""
+    names = list(module.parametrizations)  # type: ignore[arg-type]
+    values = {name: getattr(module, name).detach().clone() for name in names}
+    del module._modules["parametrizations"]
+    module.__class__ = type(module).__bases__[0]
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value))
 
 
 def canonical_copy(module: nn.Module, x: Tensor) -> tuple[nn.Module, list[Pair]]:
@@ -96,7 +105,9 @@ def _fold_or_leave(twin: nn.Module, pair: Pair, x: Tensor, before: list[Tensor])
 class _Uses(TorchFunctionMode):
     """Counts where the outputs of linear layers go: into modules, into functions outside of these, into the output."""
 
-    _QUIET = ("__get__", "size", "dim", "numel", "stride", "is_floating_point", "is_contiguous", "ndimension")
+    _QUIET = (
+        "__get__", "__len__", "size", "dim", "numel", "stride", "ndimension", "is_floating_point", "is_contiguous",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
