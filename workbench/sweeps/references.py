@@ -103,8 +103,8 @@ def top_references(
 
     Notes
     -----
-    Ties are common: activations that saturate (ReLU6) or vanish give dozens of equal maxima, among which a bare id is no
-    order at all. Components without ties are decided by one 64-bit key and cost no second look.
+    Ties are common: activations that saturate (ReLU6) or vanish give dozens of equal maxima, among which a bare id is
+    no order at all. Components without ties are decided by one 64-bit key and cost no second look.
     """
     origin_of = torch.from_numpy(np.ascontiguousarray(origins, dtype=np.int64))
     best: Tensor | None = None
