@@ -174,6 +174,8 @@ def staged(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Pull relevance from `source` to the input, through the conditioned layers one after the other.
 
+    The graph is used up.
+
     Raises
     ------
     RuleError
@@ -200,7 +202,7 @@ def staged(
         if graph.tensors[name] is source:
             inner[name] = seed.detach()
     below = [name for name in rest if name not in inner]
-    relevance, *others = graph.pull(source, seed, [None, *below])
+    relevance, *others = graph.pull(source, seed, [None, *below], keep=False)
     inner |= dict(zip(below, (o.detach() for o in others), strict=True))
     return relevance.detach(), inner
 

@@ -174,7 +174,7 @@ class _Runner:
         else:
             with ruled_forward(handle, x, rule=plan.rule, layers=plan.layers, see=see) as graph:
                 start = plan.target.start(graph.output, labels=labels)
-                (relevance,) = torch.autograd.grad(graph.output, graph.x, start.seed)
+                (relevance,) = graph.pull(graph.output, start.seed, [None], keep=False)
             output = graph.output.detach()
             found["target"], found["score"] = start.index, start.score
             found["relevance_sum"] = relevance.flatten(1).sum(1)
