@@ -252,7 +252,7 @@ class Lab:
         return "\n".join(ran.locator(".jp-OutputArea-output").all_inner_texts())
 
 
-_FAILED = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
+_FAILED = '.jp-OutputArea-output:has-text("Traceback (most recent call last)")'
 _STARTED = "() => [...document.querySelectorAll('.jp-InputPrompt')].some(p => /\\[(\\*|\\d+)\\]/.test(p.textContent))"
 
 

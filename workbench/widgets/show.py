@@ -108,13 +108,14 @@ def _framed(figure: Any) -> ipywidgets.Output:
     from IPython.core.formatters import DisplayFormatter
 
     if hasattr(figure, "to_plotly_json"):  # whatever renderer is chosen for other places
-        data, metadata = (
-            {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": repr(figure)[:80]},
-            {},
-        )
+        drawn = json.loads(figure.to_json())
+        drawn["layout"].pop("width", None)  # as wide as its place on the board
+        drawn["layout"]["autosize"] = True
+        data, metadata = {"application/vnd.plotly.v1+json": drawn, "text/plain": repr(figure)[:80]}, {}
     else:
         data, metadata = DisplayFormatter().format(figure)
     output = ipywidgets.Output()
+    output.add_class("wb-whole")
     output.outputs = ({"output_type": "display_data", "data": data, "metadata": metadata},)
     return output
 

@@ -241,7 +241,7 @@ export class Board {
     }
     for (const [i, column, row] of cards) this.paintCard(i, (column - x) * s, (row - y) * s, s);
     this.paintMarks(mode);
-    if (s < 90) this.paintNames(clamp((90 - s) / 30, 0, 1));
+    if (s < CARDS_FROM) this.paintNames(clamp((CARDS_FROM - s) / 12, 0, 1));
     if (this.box) this.paintBox();
   }
 
@@ -317,7 +317,7 @@ export class Board {
     for (const { name, at, weight } of this.names) {
       const size = Math.round(clamp(10.5 + 2.5 * weight, 11, 13));
       ctx.font = `600 ${size}px ${inks.font}`;
-      const text = this.clip(name, 200), half = ctx.measureText(text).width / 2 + 5;
+      const text = this.clip(name, 230), half = ctx.measureText(text).width / 2 + 5;
       const px = clamp((at[0] - x) * s, half + 2, this.width - half - 2), py = (at[1] - y) * s;
       if (py < -10 || py > this.height + 10 || (at[0] - x) * s < -half || (at[0] - x) * s > this.width + half) continue;
       const area = [px - half, py - size * 0.8, px + half, py + size * 0.8];
