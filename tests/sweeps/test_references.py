@@ -1,5 +1,8 @@
 """Top-k references are exact: ties, invalid rows, views of one original, and any cut into blocks."""
 
+import itertools
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +115,43 @@ def test_class_statistics_equal_plain_means_and_name_empty_classes():
     for c in (0, 2):
         assert torch.allclose(mean[c], values[used[c]].mean(0), atol=1e-6)
     assert bool(mean[1].isnan().all()) and bool(mean[3].isnan().all())
+
+
+def test_the_extremes_of_single_precision_are_in_order():
+    tiny = torch.finfo(torch.float32).smallest_normal / 4
+    row = torch.tensor([3.4e38, 1.0, tiny, 0.0, -tiny, -1.0, -3.4e38])
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(0))
+    blocks = blocks_of(row[order][:, None], None, torch.ones(7, dtype=torch.bool), [0, 3, 6], 3)
+    ids, values = top_references(blocks, np.arange(7), 7)
+    assert torch.equal(values[0], row) and torch.equal(order[ids[0]], torch.arange(7))
+
+
+@pytest.mark.parametrize("per_origin", [0, 1, 2])
+def test_every_order_of_blocks_gives_the_same(per_origin):
+    values = torch.randint(0, 4, (30, 3), generator=torch.Generator().manual_seed(1)).float()
+    second, valid = values.flip(0), torch.ones(30, dtype=torch.bool)
+    every = [
+        top_references(blocks_of(values, second, valid, starts, 6), np.arange(30) // 3, 7, per_origin=per_origin)
+        for starts in itertools.permutations(range(0, 30, 6))
+    ]
+    assert all(torch.equal(ids, every[0][0]) and torch.equal(found, every[0][1]) for ids, found in every)
+
+
+def test_ids_may_lie_far_apart():
+    block = Block(torch.tensor([[1.0], [1.0], [2.0]]), torch.tensor([4_000_000, 0, 70_000]), torch.ones(3) > 0)
+    found, _ = top_references(lambda: [block], np.zeros(4_000_001), 3, per_origin=0)
+    assert found.tolist() == [[70_000, 0, 4_000_000]]
+
+
+def test_keys_of_any_id_lead_back_to_it():
+    values, ids = torch.randn(20, 3), torch.tensor(random.Random(0).sample(range(2**32 - 2), 20))
+    valid = torch.rand(20) > 0.3
+    found, back = unpack(pack(values, ids, valid))
+    assert torch.equal(found[valid], values[valid]) and torch.equal(back[valid], ids[valid, None].expand(-1, 3))
+    assert bool((found[~valid] == -np.inf).all()) and bool((back[~valid] == -1).all())
+
+
+def test_no_valid_sample_at_all_leaves_every_slot_empty():
+    blocks = blocks_of(torch.ones(3, 2), None, torch.zeros(3, dtype=torch.bool), [0], 3)
+    ids, values = top_references(blocks, np.arange(3), 2)
+    assert ids.tolist() == [[-1, -1]] * 2 and values.tolist() == [[-np.inf, -np.inf]] * 2

@@ -1,0 +1,154 @@
+"""A small data set and a context without a session: what tests of sweeps and of methods run on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from workbench.core.errors import UnknownLayerError, nearest
+from workbench.core.progress import Progress, SilentProgress
+from workbench.core.results import ActivationTable, ReferenceSet
+from workbench.data.base import Dataset
+from workbench.data.transforms import Transform
+from workbench.sweeps.references import Block, top_references
+
+if TYPE_CHECKING:
+    from workbench.core.results import Attribution
+
+__all__ = ["FakeContext", "SmallData"]
+
+
+class SmallData(Dataset):
+    """Random pictures of (10, 8) pixels, each a function of the seed and its number.
+
+    Parameters
+    ----------
+    n : int
+    n_views : int
+        Views per original picture; they differ.
+    n_classes : int
+        Labels take turns; the last sample has none.
+    bad : iterable of int
+        Samples that cannot be read.
+    order : sequence of int, optional
+        The same pictures in another order.
+    transform : Transform or callable, optional
+    """
+
+    def __init__(
+        self,
+        n: int = 37,
+        *,
+        n_views: int = 1,
+        n_classes: int = 3,
+        seed: int = 0,
+        bad: Iterable[int] = (),
+        order: Sequence[int] | None = None,
+        transform: Any = None,
+    ):
+        self._order = list(range(n)) if order is None else list(order)
+        self._seed, self._bad = seed, frozenset(bad)
+        labels = np.array([i % n_classes if i < n - 1 else -1 for i in self._order])
+        super().__init__(
+            "small",
+            keys=[f"{i:04d}.png" for i in self._order],
+            labels=labels,
+            origins=np.array(self._order) // n_views,
+            classes=[f"class {i}" for i in range(n_classes)],
+            transform=Transform(size=(10, 8), mean=(0.5,), std=(0.25,)) if transform is None else transform,
+        )
+
+    def _read(self, i: int, least: tuple[int, int] | None) -> Image.Image:
+        if i in self._bad:
+            raise OSError("image file is truncated")
+        rng = np.random.default_rng([self._seed, self._order[i]])
+        return Image.fromarray(rng.integers(0, 256, (10, 8, 3), dtype=np.uint8))
+
+    def _identity(self) -> Iterable[str]:
+        yield f"{self._seed} {sorted(self._bad)}"
+        yield from self.keys
+
+
+class FakeContext:
+    """What a method may ask of the world, answered from arrays that the test gives.
+
+    Parameters
+    ----------
+    activations : mapping of layer to (sample, component) array
+    relevances : mapping of layer to (sample, component) array, optional
+    target : (sample,) int array, optional
+        Output that was explained for each sample; zeros if not given.
+    origins : (sample,) int array, optional
+    is_valid : (sample,) bool array, optional
+        Samples that could be read.
+    classes : sequence of str
+    """
+
+    def __init__(
+        self,
+        activations: dict[str, Any],
+        relevances: dict[str, Any] | None = None,
+        *,
+        target: Any = None,
+        origins: Any = None,
+        is_valid: Any = None,
+        classes: Sequence[str] = (),
+    ):
+        self._activations = {k: torch.as_tensor(np.asarray(v, np.float32)) for k, v in activations.items()}
+        self._relevances = {k: torch.as_tensor(np.asarray(v, np.float32)) for k, v in (relevances or {}).items()}
+        n = len(next(iter(self._activations.values())))
+        self._target = torch.zeros(n, dtype=torch.int64) if target is None else torch.as_tensor(target)
+        self._valid = torch.ones(n, dtype=torch.bool) if is_valid is None else torch.as_tensor(is_valid)
+        self._classes = tuple(classes)
+        self.data = SimpleNamespace(origins=np.arange(n) if origins is None else np.asarray(origins), name="fake")
+        self.model = SimpleNamespace(n_classes=max(len(classes), int(self._target.max()) + 1))
+        self.store: Any = None
+        self.asked: list[str] = []
+
+    @property
+    def progress(self) -> Progress:
+        """A silent one."""
+        return SilentProgress()
+
+    def activations(self, layer: str, *, pooling: str = "max") -> ActivationTable:
+        """The activations that were given."""
+        self.asked.append("activations")
+        return self._table(layer, "activation", pooling, self._activations)
+
+    def relevances(self, layer: str, *, target: Any = None, rule: Any = None) -> ActivationTable:
+        """The relevances that were given."""
+        self.asked.append("relevances")
+        return self._table(layer, "relevance", "sum", self._relevances)
+
+    def references(self, layer: str, by: str = "activation", k: int = 20, per_origin: int = 1) -> ReferenceSet:
+        """References chosen from the tables that were given."""
+        self.asked.append("references")
+        table = self.activations(layer) if by == "activation" else self.relevances(layer)
+        n, origins = len(table), self.data.origins
+        ids, values = top_references(
+            lambda: [Block(table.values, torch.arange(n), self._valid)], origins, min(k, n), per_origin=per_origin
+        )
+        return ReferenceSet(
+            layer, "unit", by, ids, values, (ids >= 0).sum(1), n, len(np.unique(origins)), per_origin, recipe="f" * 32
+        )
+
+    def explain(
+        self, sample: Any = None, target: Any = None, *, given: Sequence[str] = (), record: Sequence[str] = ()
+    ) -> Attribution:
+        """Not available here."""
+        raise NotImplementedError("a FakeContext has no model to explain")
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return self._classes
+
+    def _table(self, layer: str, quantity: str, pooling: str, tables: dict[str, torch.Tensor]) -> ActivationTable:
+        if layer not in tables:
+            raise UnknownLayerError(f'No layer "{layer}" in fake.', hint=nearest(layer, tables))
+        values = torch.where(self._valid[:, None], tables[layer], float("nan"))
+        return ActivationTable(layer, "unit", quantity, pooling, values, self._valid, target=self._target)
