@@ -16,6 +16,7 @@ from workbench.attribution.crp import explain
 from workbench.attribution.lrp import rule_table, ruled_forward
 from workbench.attribution.rules import Composite, Rule, composite
 from workbench.core.errors import BadValueError, ModelError, NotFiniteError, RuleError
+from workbench.core.results import Edit
 from workbench.testing.nets import BiasFree, Residual, Twice, handle_of, randomised, small_vgg
 
 NAMES = ("EpsilonPlus", "EpsilonPlusFlat", "EpsilonAlpha2Beta1", "EpsilonAlpha2Beta1Flat", "EpsilonGammaBox")
@@ -138,6 +139,46 @@ def test_composites_of_zennit_leave_the_copy_as_it_was(net):
     assert list(before) == list(after) and all(torch.equal(before[k], after[k]) for k in before)
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in handle.module.modules())
     assert list(module.state_dict()) == list(resnet18().state_dict())
+
+
+class _Shifted(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.first, self.relu, self.how = nn.Conv2d(3, 4, 3), nn.ReLU(), how
+        self.second, self.head = nn.LazyConv2d(5, 3), nn.Linear(5, 3)
+        self(torch.zeros(1, 3, 8, 7))
+
+    def forward(self, x):
+        return self.head(self.second(self.how(self.relu(self.first(x)))).mean((2, 3)))
+
+
+@pytest.mark.parametrize("how", ["x - 1", "x.neg()", "torch.cat([x, -x], 1)"])
+def test_what_was_an_activation_s_output_may_become_negative(how):
+    """That a ReLU's output is never negative is used; it must not be believed of what became of it."""
+    functions = {
+        "x - 1": lambda x: x - 1,
+        "x.neg()": lambda x: x.neg(),
+        "torch.cat([x, -x], 1)": lambda x: torch.cat([x, -x], 1),
+    }
+    handle, x = handle_of(randomised(_Shifted(functions[how])), (3, 8, 7)), torch.randn(2, 3, 8, 7)
+    mine, theirs = (explain(handle, x, rule=of("EpsilonPlus", zero_bias=True)) for of in (ours, zennits))
+    assert difference(mine.relevance, theirs.relevance) < 1e-5
+
+
+def test_nor_when_it_is_changed_in_place():
+    x = torch.randn(2, 3, 8, 7)
+    one, other = (
+        explain(handle_of(randomised(_Shifted(how)), (3, 8, 7)), x) for how in (lambda x: x - 1, lambda x: x.sub_(1))
+    )
+    assert difference(other.relevance, one.relevance) < 1e-6
+
+
+def test_an_edit_behind_an_activation_may_make_it_negative():
+    base = handle_of(randomised(small_vgg()), (3, 17, 13))
+    handle = base.variant([Edit("add", "2", value=-1.0, array=torch.ones(5).numpy())])
+    x = torch.randn(2, 3, 17, 13)
+    mine, theirs = (explain(handle, x, rule=of("EpsilonPlus", zero_bias=True)) for of in (ours, zennits))
+    assert difference(mine.relevance, theirs.relevance) < 1e-5
 
 
 def test_something_else_is_no_rule(net):
