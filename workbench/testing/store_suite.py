@@ -1,8 +1,8 @@
 """What every `Store` must do, as tests. A new store gets them by subclassing `StoreSuite` and saying how to open one.
 
 class TestMine(StoreSuite):
-def open(self, path, budget_bytes=None):
-return MyStore(path, budget_bytes=budget_bytes)
+    def open(self, path, budget_bytes=None):
+        return MyStore(path, budget_bytes=budget_bytes)
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,13 @@ def hundred_kb(n: int) -> dict[str, torch.Tensor]:
     return {"values": torch.full((25_000,), float(n))}
 
 
+def _of_type(dtype: torch.dtype) -> torch.Tensor:
+    return torch.arange(15).remainder(2).reshape(3, 5).to(dtype)
+
+
 ARRAYS: dict[str, Callable[[], Any]] = {
     **{
-        f"torch {dtype}": lambda dtype=dtype: torch.arange(15).remainder(2).reshape(3, 5).to(dtype)
+        f"torch {dtype}": partial(_of_type, dtype)
         for dtype in (
             torch.bool,
             torch.uint8,
