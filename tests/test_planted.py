@@ -1,0 +1,95 @@
+"""A planted artifact is found: its component by relevance, and its place by that component's heatmap.
+
+The toy network learned that a checked patch means "striped disc". Here the patch lies on half of the scenes of every
+class, none of which the network has seen; what is known of it (which scenes, which pixels) only serves to judge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_dilation
+
+import workbench as wb
+from workbench.data import ToyData
+
+LAYER = "features.11"
+TARGET = "logit:0"
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return ToyData(n=96, split="val", artifact_class=None, artifact_share=0.5)
+
+
+@pytest.fixture(scope="module")
+def session(toy, tmp_path_factory):
+    with wb.open_session("toy-cnn", data=toy, store=tmp_path_factory.mktemp("planted")) as session:
+        session.sweep(LAYER, target=TARGET)
+        yield session
+
+
+@pytest.fixture(scope="module")
+def ranking(session, toy):
+    """Components in order of the relevance that they gain for class 0 where the artifact is."""
+    table = session.relevances(LAYER, target=TARGET)
+    values, other = np.asarray(table.values), toy.labels != 0
+    gain = values[other & toy.has_artifact].mean(0) - values[other & ~toy.has_artifact].mean(0)
+    return np.argsort(-gain), gain
+
+
+def covered(session, toy, samples, *, given=(), pad=2):
+    """Share of the positive relevance within the masks, and the share of the pixels that these masks take."""
+    found = session.explain(samples, TARGET, given=given)
+    heat = found.heatmap.numpy().clip(0)
+    masks = np.stack([toy.masks(i)["artifact"] for i in samples])
+    if pad:
+        masks = np.stack([binary_dilation(mask, iterations=pad) for mask in masks])
+    return float((heat * masks).sum() / heat.sum()), float(masks.mean())
+
+
+def test_its_component_is_the_first_by_relevance(session, toy, ranking):
+    """Component 66 gains most, 2.7 of a logit; it alone tells scenes with the artifact from those without (AUC 1.00),
+    and all its references, by activation and by relevance, carry the artifact.
+    """
+    order, gain = ranking
+    first = int(order[0])
+    activation = np.asarray(session.activations(LAYER).values)[:, first]
+    with_it, without = activation[toy.has_artifact], activation[~toy.has_artifact]
+    auc = float((with_it[:, None] > without).mean())
+    assert gain[first] > 0.5 and auc > 0.97, f"component {first} gains {gain[first]:.2f}, AUC {auc:.3f}"
+    for by in ("activation", "relevance"):
+        references = session.references(LAYER, by, k=10, target=TARGET).of(first)
+        assert len(references) == 10 and toy.has_artifact[references].all(), f"references by {by}: {references}"
+
+
+def test_the_artifact_raises_the_class_that_it_was_planted_on(session, toy):
+    """What a user would notice at first: with the artifact, other classes' scenes turn into class 0."""
+    said = np.array([session.predict(i, 1)[0][0] for i in np.flatnonzero(toy.labels != 0)])
+    has = toy.has_artifact[toy.labels != 0]
+    assert (said[has] == 0).mean() > 0.3 > 0.05 > (said[~has] == 0).mean()
+
+
+def test_its_heatmap_lies_on_the_artifact(session, toy, ranking):
+    """89 % of the component's positive relevance lies on the mask and two pixels around it, which take 6 % of the
+    picture; of the whole explanation 85 %. Without the two pixels: 72 %, on 3.5 %.
+    """
+    first = f"{LAYER}/unit/{int(ranking[0][0])}"
+    samples = np.flatnonzero(toy.has_artifact & (toy.labels != 0)).tolist()
+    share, area = covered(session, toy, samples, given=[first])
+    assert share > 0.75 and share > 8 * area, f"{share:.1%} of the relevance on {area:.1%} of the picture"
+    exact, exact_area = covered(session, toy, samples, given=[first], pad=0)
+    assert exact > 0.55 and exact > 10 * exact_area, f"{exact:.1%} on {exact_area:.1%}"
+    whole, _ = covered(session, toy, samples)
+    assert share > whole, f"the component's map ({share:.1%}) is no sharper than the whole one ({whole:.1%})"
+
+
+def test_other_components_look_elsewhere(session, toy, ranking):
+    """The share is the component's own: of the one that matters most without the artifact 28 % lie there, not 91 %."""
+    order, _ = ranking
+    values, clean = np.asarray(session.relevances(LAYER, target=TARGET).values), ~toy.has_artifact & (toy.labels == 0)
+    used = int(values[clean].mean(0).argmax())
+    samples = np.flatnonzero(toy.has_artifact & (toy.labels == 0)).tolist()
+    own, _ = covered(session, toy, samples, given=[f"{LAYER}/unit/{int(order[0])}"])
+    other, _ = covered(session, toy, samples, given=[f"{LAYER}/unit/{used}"])
+    assert used != order[0] and other < 0.6 * own, f"component {used}: {other:.1%}, the artifact's: {own:.1%}"
