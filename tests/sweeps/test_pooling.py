@@ -57,7 +57,7 @@ def test_pooled_values_equal_a_loop(name, dtype):
 
 def test_what_is_not_contiguous_is_pooled_alike():
     one, shape = SHAPES["map"]
-    t = torch.randn(shape)
+    t = torch.randn(shape).round()  # with ties, of which the first counts
     for other in (
         t.to(memory_format=torch.channels_last),
         t.flip(0).flip(0),

@@ -80,7 +80,7 @@ class ActivationTable(Result):
         return len(self.values)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.values, dtype=dtype, copy=copy)
+        return np.array(np.asarray(self.values), dtype=dtype, copy=copy)
 
     def ids(self) -> list[str]:
         """Addresses of the components, in column order."""

@@ -88,13 +88,15 @@ def _fill(
         for i, ids in zip(missing, wanted, strict=True):
             rows = _Rows(len(ids), runner.columns)
             for part in _batches(ids, plan.batch):
+                is_last = part[-1] == ids[-1]
                 x, read, skipped = reader.next()
                 for one in skipped:
                     logger.warning("left out of the sweep: %s", one)
                 runner.n_left_out += len(skipped)
                 runner.run(x, read, np.searchsorted(ids, read), rows)
+                if is_last:  # before the step, at which the sweep may be cancelled: what is finished is kept
+                    shards.write(i, rows.arrays(ids), {"skipped": [int(s) for s in ids[~rows.is_valid.numpy()]]})
                 progress.step(len(part), note=f"{runner.n_left_out} left out" if runner.n_left_out else "")
-            shards.write(i, rows.arrays(ids), {"skipped": [int(s) for s in ids[~rows.is_valid.numpy()]]})
 
 
 class _Runner:

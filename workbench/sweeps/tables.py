@@ -101,7 +101,7 @@ def find_pass(
     Over the samples asked for; else over all, if it is complete; else the one over all or over the last subset that
     covers more.
     """
-    facts = rule_facts(rule, Target.parse(target)) if kind == "relevances" else {}
+    facts = rule_facts(rule, Target.parse(target or Target.top())) if kind == "relevances" else {}
     choices = (
         [subset_facts(samples, n_data)] if samples is not None else [{"samples": "all"}, {"samples": "last subset"}]
     )

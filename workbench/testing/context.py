@@ -20,7 +20,7 @@ from workbench.sweeps.references import Block, top_references
 if TYPE_CHECKING:
     from workbench.core.results import Attribution
 
-__all__ = ["FakeContext", "SmallData"]
+__all__ = ["FakeContext", "SmallData", "sweep_small"]
 
 
 class SmallData(Dataset):
@@ -152,3 +152,38 @@ class FakeContext:
             raise UnknownLayerError(f'No layer "{layer}" in fake.', hint=nearest(layer, tables))
         values = torch.where(self._valid[:, None], tables[layer], float("nan"))
         return ActivationTable(layer, "unit", quantity, pooling, values, self._valid, target=self._target)
+
+
+def sweep_small(path: str, n: int, *, seconds_per_batch: float = 0.0, started: Any = None) -> None:
+    """Sweep a small network over `SmallData`, for tests that kill the process which does it.
+
+    Parameters
+    ----------
+    path : str
+        Folder of the store.
+    n : int
+        Samples.
+    seconds_per_batch : float
+        Wait so long after each batch.
+    started : multiprocessing event, optional
+        Set when the sweep begins.
+    """
+    import time
+
+    from workbench.attribution.base import Target
+    from workbench.attribution.rules import composite
+    from workbench.store import Store
+    from workbench.sweeps.plan import plan_sweep
+    from workbench.sweeps.run import run_sweep
+    from workbench.testing.nets import BiasFree, handle_of, randomised
+
+    class Slow(SilentProgress):
+        def report(self) -> None:
+            time.sleep(seconds_per_batch)
+
+    torch.set_num_threads(1)
+    handle, data, store = handle_of(randomised(BiasFree()), (3, 10, 8)), SmallData(n, bad=[3, 200]), Store.open(path)
+    plan = plan_sweep(handle, data, ["features.4", "head"], rule=composite("EpsilonPlusFlat"), target=Target.top())
+    if started is not None:
+        started.set()
+    run_sweep(plan, handle, data, store, progress=Slow())
