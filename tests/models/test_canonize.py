@@ -253,6 +253,14 @@ def test_parametrised_weights_become_plain(how):
     assert list(net.state_dict()) == keys
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_is_refused_with_advice():
+    net = nn.Sequential(torch.jit.trace(small_vgg().eval(), torch.randn(1, 3, 17, 13)))
+    with pytest.raises(ModelError, match="compiled to TorchScript") as error:
+        private_copy(net)
+    assert "made from" in error.value.hint
+
+
 def test_a_model_that_cannot_be_copied_is_refused_with_advice():
     net = nn.Sequential(nn.Linear(3, 2))
     net.lock = threading.Lock()

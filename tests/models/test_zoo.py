@@ -59,7 +59,7 @@ class Tiny(nn.Module):
 def test_module_class_and_builder():
     module = Tiny().train()
     built, card = build(module, transform=Transform(size=20), classes=["a", "b", "c", "d", "<b>e</b>"])
-    assert built is module and not built.training and card.name == "Tiny"
+    assert built is module and built.training and card.name == "Tiny"
     assert card.input_shape == (3, 20, 20) and card.classes[4] == "<b>e</b>" and card.notes == ""
 
     def tiny_from_disk():

@@ -31,6 +31,11 @@ def private_copy(module: nn.Module) -> nn.Module:
 
     On the copy nothing runs in place, and parametrised weights (weight norm, spectral norm) are plain ones.
     """
+    if any(isinstance(m, torch.jit.ScriptModule) for m in module.modules()):
+        raise ModelError(
+            f"{type(module).__name__} is compiled to TorchScript, which hides its layers.",
+            hint="Open the session with the module that it was made from.",
+        )
     try:
         twin = copy.deepcopy(module)
     except Exception as error:  # non-leaf tensors, open files, locks: torch and Python raise many kinds

@@ -32,7 +32,7 @@ _GUESSED = (
 
 
 def build(spec: Any, *, transform: Any = None, classes: Sequence[str] | None = None) -> Built:
-    """Build a model in eval mode and say how to feed it.
+    """Build a model and say how to feed it. What is built here is in eval mode.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def build(spec: Any, *, transform: Any = None, classes: Sequence[str] | None = N
         card = replace(card, transform=as_transform(transform), input_shape=(), notes=card.notes.replace(_GUESSED, ""))
     if classes is not None:
         card = replace(card, classes=tuple(classes))
-    return module.eval(), card
+    return module if module is spec else module.eval(), card  # a module of the user's own is left in its mode
 
 
 def _build(spec: Any) -> Built:
