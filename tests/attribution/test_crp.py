@@ -250,8 +250,15 @@ def test_containers_and_their_last_child_are_one_place():
     handle = handle_of(randomised(BiasFree()).double(), (3, 9, 7))
     x = batch(2, (3, 9, 7))
     result = explain(handle, x, record=["features", "features.4"], given=["features/unit/2", "features.4/unit/2"])
-    one = explain(handle, x, given=["features.4/unit/2"])
+    one = explain(handle, x, given=["features.4/unit/2"], record=["features", "head"])
     assert torch.equal(result.relevance, one.relevance)
+    other = explain(handle, x, given=["features/unit/2"], record=["features.4", "head"])
+    plain = explain(handle, x, record=["features", "head"])
+    for found in (one, other):
+        assert torch.equal(found.layers["head"], plain.layers["head"])
+    # Before the mask, by whichever name.
+    assert torch.equal(one.layers["features"], plain.layers["features"])
+    assert torch.equal(other.layers["features.4"], plain.layers["features"])
     assert explain(handle, x, given=["features/2", "features.4/3"]).relevance.abs().max() == 0, "and, across layers"
 
 

@@ -185,8 +185,16 @@ def staged(
     path = sorted(conditions, key=lambda name: order[name].order, reverse=True)
     inner: dict[str, Tensor] = {}
     rest = [name for name in record if name not in conditions]
+
+    def note(relevance: Tensor) -> None:
+        """The source's relevance is that of all layers that give this very tensor: a container and its last child."""
+        nonlocal rest
+        inner.update({r: relevance.detach() for r in rest if graph.tensors[r] is source})
+        rest = [r for r in rest if r not in inner]
+
+    note(seed)
     for name in path:
-        between = [r for r in rest if order[r].order > order[name].order and graph.tensors[r] is not source]
+        between = [r for r in rest if order[r].order > order[name].order]
         for beside in (r for r in between if not graph.feeds(name, r)):
             raise RuleError(
                 f'"{beside}" lies beside "{name}", so it has no relevance under this condition.',
@@ -197,13 +205,10 @@ def staged(
         inner[name] = here.detach()
         rest = [r for r in rest if r not in between]
         source = graph.tensors[name]
+        note(here)  # as of conditioned layers: before the mask
         seed = conditions[name].keep(handle, name, here)
-    for name in rest:
-        if graph.tensors[name] is source:
-            inner[name] = seed.detach()
-    below = [name for name in rest if name not in inner]
-    relevance, *others = graph.pull(source, seed, [None, *below], keep=False)
-    inner |= dict(zip(below, (o.detach() for o in others), strict=True))
+    relevance, *others = graph.pull(source, seed, [None, *rest], keep=False)
+    inner |= dict(zip(rest, (o.detach() for o in others), strict=True))
     return relevance.detach(), inner
 
 
