@@ -520,3 +520,15 @@ def test_the_names_that_the_outside_relies_on(small):
     assert isinstance(wb.__version__, str) and wb.__version__
     recipe = small.activations("relu_b").recipe
     assert "24 samples" in small.store.explain(recipe) and "Small" in small.store.explain(recipe)
+
+
+def test_a_sweep_that_begins_does_not_hide_one_that_is_complete(small, monkeypatch):
+    monkeypatch.setattr(plan_module, "_SHARD_SAMPLES", 4)
+    small.sweep("relu_b", relevance=False, batch=4)
+    before = small.activations("relu_b").values
+    with pytest.raises(CancelledError):
+        small.sweep("relu_b", batch=4, progress=CancelsAt(4))
+    assert small.activations("relu_b").coverage == 1
+    small.sweep("relu_b", batch=4)
+    assert small.activations("relu_b").recipe == small.relevances("relu_b").recipe
+    torch.testing.assert_close(small.activations("relu_b").values, before)

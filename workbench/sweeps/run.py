@@ -67,6 +67,7 @@ def run_sweep(
             _fill(plan, handle, data, shards, missing, progress)
             left_out = sum(len((shards.shard_meta(i) or {}).get("skipped", ())) for i in range(len(shards)))
             shards.seal({"seconds": round(time.perf_counter() - started, 1), "skipped": left_out})
+            link_tables(store, plan)
         finally:
             progress.close()
     logger.info(

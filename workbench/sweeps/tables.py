@@ -80,16 +80,24 @@ def table_recipe(kind: str, model: Any, data: Any, layer: str, params: dict[str,
 
 
 def link_tables(store: Store, plan: SweepPlan) -> None:
-    """Let each layer's tables point to the pass that holds them; also the last subset where there is no full one."""
+    """Let each layer's tables point to the pass that holds them; also the last subset where there is no full one.
+
+    A pass that is still being filled does not take the place of a complete one.
+    """
     r = plan.recipe
+    is_complete = store.shards(r, list(plan.bounds)).is_complete
     subset = subset_facts(plan.samples, plan.n_data)
     choices = [subset] + ([{"samples": "last subset"}] if plan.is_subset else [])
     for layer in plan.layers:
         for chosen in choices:
-            store.link(table_recipe("activations", r.model, r.data, layer, chosen), r)
+            tables = [table_recipe("activations", r.model, r.data, layer, chosen)]
             if plan.rule is not None:
                 facts = {**rule_facts(plan.rule, plan.target), **chosen}
-                store.link(table_recipe("relevances", r.model, r.data, layer, facts), r)
+                tables.append(table_recipe("relevances", r.model, r.data, layer, facts))
+            for table in tables:
+                known = None if is_complete else store.resolve(table)
+                if known is None or not store.shards(known).is_complete:
+                    store.link(table, r)
 
 
 def find_pass(
