@@ -1,0 +1,23 @@
+"""The contract of methods, for each that is registered."""
+
+from __future__ import annotations
+
+from workbench.methods import ConceptAtlas
+from workbench.testing.method_suite import MethodSuite
+
+
+class TestConceptAtlas(MethodSuite):
+    method = ConceptAtlas
+    examples = [
+        {"layer": "features.4", "layout": "pca"},
+        {"layer": "features.0", "layout": "pca", "k": 3, "relevance": False, "n_clusters": 2, "seed": 5},
+        {"layer": "head", "layout": "pca", "n_neighbours": 4},
+    ]
+    changes = {
+        "k": 7,
+        "layout": "umap",
+        "n_neighbours": 5,
+        "n_clusters": 3,
+        "relevance": False,
+        "seed": 1,
+    }
