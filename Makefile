@@ -17,6 +17,8 @@ BENCHMARKS = $(filter-out $(wildcard tests/benchmarks/_*.py),$(wildcard tests/be
 # Tests run on one thread per process, two processes: see tests/conftest.py.
 JOBS ?= 2
 PYTEST = $(PY) -m pytest
+# By file, so that tests which share a kernel or a trained model share a process.
+PARALLEL = -n $(JOBS) --dist loadfile
 PYTEST_ARGS ?=
 
 .PHONY: help demo test test-all lint bench js docs peers lowest clean
@@ -71,7 +73,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 test: lint chromium
-	$(PYTEST) -n $(JOBS) --dist loadgroup -m "not gpu and not net and not slow and not browser" $(PYTEST_ARGS)
+	$(PYTEST) $(PARALLEL) -m "not gpu and not net and not slow and not browser" $(PYTEST_ARGS)
 	@if command -v chromium chromium-browser google-chrome >/dev/null; then \
 		$(PYTEST) -m "browser and not net and not slow" $(PYTEST_ARGS); \
 	else \
@@ -81,13 +83,13 @@ test: lint chromium
 
 # Every test that needs no accelerator, then the package on the other Pythons found, then on its lowest versions.
 test-all: test
-	$(PYTEST) -n $(JOBS) -m "slow and not gpu and not net" $(PYTEST_ARGS)
+	$(PYTEST) $(PARALLEL) -m "slow and not gpu and not net" $(PYTEST_ARGS)
 	@for p in python3.11 python3.12 python3.13; do \
 		$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "No $$p here: left out."; continue; }; \
 		case "$$($(PY) --version)" in "$$($$p --version)") continue;; esac; \
 		echo "== $$p"; \
 		[ -x .venv-$$p/bin/pytest ] || { $$p -m venv .venv-$$p; .venv-$$p/bin/python -m pip install -q -c constraints.txt -e ".[dev]"; }; \
-		.venv-$$p/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS); \
+		.venv-$$p/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS); \
 	done
 	$(MAKE) lowest
 
@@ -97,7 +99,7 @@ lowest: $(VENV)/.dev
 	$(PY) -m tests.lowest > .venv-lowest/pins.txt
 	.venv-lowest/bin/python -m pip install -q -r .venv-lowest/pins.txt
 	.venv-lowest/bin/python -m pip install -q --no-deps -e .
-	.venv-lowest/bin/python -m pytest -n $(JOBS) -W default $(PYTEST_ARGS)
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -W default $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev
 	@for f in $(BENCHMARKS); do \
@@ -122,9 +124,10 @@ peers: $(PEERS)/.made
 $(PEERS)/.made: $(VENV)/.dev
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --no-deps zennit==0.5.1 zennit-crp==0.6.0
+	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt matplotlib
 	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 		"$$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
-	$(PEERS)/bin/python -c 'import crp.attribution, zennit.composites, torch'
+	$(PEERS)/bin/python -c 'import crp.visualization, zennit.composites, torch'
 	touch $@
 
 clean:

@@ -16,7 +16,6 @@ names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 
 
 @names
-@pytest.mark.xdist_group("toy")
 def test_runs_on_the_toy_path(path, tmp_path, monkeypatch):
     from nbclient import NotebookClient
 

@@ -23,7 +23,6 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.xdist_group("toy")
 def test_the_python_runs(tmp_path, monkeypatch):
     from PIL import Image
 
