@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.core.registry import METHODS
 from workbench.methods import ConceptAtlas
 from workbench.testing.method_suite import MethodSuite
 
@@ -21,3 +22,7 @@ class TestConceptAtlas(MethodSuite):
         "relevance": False,
         "seed": 1,
     }
+
+
+def test_every_registered_method_keeps_the_contract():
+    assert {suite.method for suite in MethodSuite.__subclasses__()} >= {METHODS[name] for name in METHODS}

@@ -1,0 +1,124 @@
+"""Profiles, nearest components, layouts and clusters: against slow twins and on points with a known answer."""
+
+from __future__ import annotations
+
+import builtins
+
+import numpy as np
+import pytest
+
+from workbench.core.errors import MissingPackageError
+from workbench.methods.concepts.layout import k_means, nearest, pca_layout, profiles, umap_layout, unit_square
+
+
+@pytest.fixture
+def acts():
+    """53 samples, 11 components in three families, one of them constant."""
+    rng = np.random.default_rng(0)
+    causes = rng.normal(size=(53, 3))
+    made = causes[:, [0] * 4 + [1] * 4 + [2] * 3] + 0.1 * rng.normal(size=(53, 11))
+    made[:, 7] = 4.0
+    return made.astype(np.float32)
+
+
+def test_products_of_profiles_are_correlations(acts):
+    rows = profiles(acts)
+    assert rows.shape == (11, 53) and (rows[7] == 0).all()
+    keep = [i for i in range(11) if i != 7]
+    np.testing.assert_allclose((rows @ rows.T)[np.ix_(keep, keep)], np.corrcoef(acts[:, keep].T), atol=1e-5)
+
+
+def test_nearest_equals_sorting(acts):
+    rows = profiles(acts)
+    ids, similarity = nearest(rows, 4)
+    for i in range(11):
+        expected = sorted((j for j in range(11) if j != i), key=lambda j: (-float(rows[i] @ rows[j]), j))[:4]
+        assert [float(rows[i] @ rows[j]) for j in ids[i]] == pytest.approx([float(rows[i] @ rows[j]) for j in expected])
+        assert similarity[i] == pytest.approx([float(rows[i] @ rows[j]) for j in ids[i]], abs=1e-6)
+        assert i not in ids[i]
+    assert nearest(rows, 99)[0].shape == (11, 10)
+    assert set(ids[0][:3]) == {1, 2, 3}
+
+
+def test_the_plane_of_principal_components(acts):
+    rows = profiles(acts)
+    flat = pca_layout(rows)
+    assert flat.shape == (11, 2) and flat.dtype == np.float32 and flat.min() == 0 and flat.max() == 1
+    centred = rows - rows.mean(0)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    for axis, vector in enumerate(vectors[:, [-1, -2]].T):
+        expected = centred @ vector
+        expected = expected * np.sign(expected[np.abs(expected).argmax()])
+        np.testing.assert_allclose(flat[:, axis], unit_square(expected[:, None])[:, 0], atol=1e-3)
+
+
+def test_the_plane_does_not_depend_on_how_rows_lie_in_memory(acts):
+    rows = profiles(acts)
+    np.testing.assert_allclose(pca_layout(rows), pca_layout(np.ascontiguousarray(rows)), atol=1e-5)
+    assert np.isfinite(pca_layout(np.zeros((5, 7), np.float32))).all()
+
+
+def test_the_unit_square():
+    flat = unit_square(np.array([[1.0, 5.0], [3.0, 5.0], [2.0, 5.0]]))
+    assert flat.tolist() == [[0, 0], [1, 0], [0.5, 0]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_that_lie_apart_are_found(seed):
+    rng = np.random.default_rng(seed)
+    centres, sizes = np.array([[0, 0], [10, 0], [0, 10], [7, 7]]), (9, 4, 6, 3)
+    true = np.repeat(np.arange(4), sizes)
+    order = rng.permutation(len(true))
+    points = (centres[true] + rng.normal(0, 0.3, (len(true), 2)))[order]
+    found = k_means(points, 4, seed=seed)
+    assert found.dtype == np.int32 and np.bincount(found).tolist() == [9, 6, 4, 3], "the largest first"
+    for group in range(4):
+        assert len(set(true[order][found == group])) == 1
+    assert np.array_equal(found, k_means(points, 4, seed=seed))
+
+
+def test_no_single_point_is_better_off_elsewhere():
+    points = np.random.default_rng(3).normal(size=(40, 2))
+    found = k_means(points, 5, seed=0)
+    centres = np.stack([points[found == i].mean(0) for i in range(5)])
+    nearest_centre = ((points[:, None] - centres) ** 2).sum(2).argmin(1)
+    assert np.array_equal(nearest_centre, found)
+
+
+def test_points_that_coincide_and_extremes():
+    assert set(k_means(np.zeros((6, 2)), 3, seed=0)) == {0}
+    assert len(set(k_means(np.array([[0.0, 0], [0, 0], [1, 1]]), 3, seed=0))) == 2
+    assert k_means(np.arange(8.0).reshape(4, 2), 1, seed=0).tolist() == [0] * 4
+    assert sorted(k_means(np.arange(8.0).reshape(4, 2), 4, seed=0)) == [0, 1, 2, 3]
+
+
+def test_without_umap_the_message_leads_on(acts, monkeypatch):
+    own = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "umap":
+            raise ImportError("No module named 'umap'")
+        return own(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingPackageError, match="umap-learn, which is not installed") as error:
+        umap_layout(profiles(acts), n_neighbours=5, seed=0)
+    assert "pip install umap-learn" in error.value.hint and 'layout="pca"' in error.value.hint
+
+
+@pytest.mark.slow
+def test_umap_keeps_families_together_and_repeats_itself():
+    pytest.importorskip("umap")
+    import torch
+
+    rng = np.random.default_rng(0)
+    causes = rng.normal(size=(80, 3))
+    family = np.arange(36) % 3
+    rows = profiles((causes[:, family] + 0.2 * rng.normal(size=(80, 36))).astype(np.float32))
+    threads = torch.get_num_threads()
+    flat = umap_layout(rows, n_neighbours=8, seed=0)
+    assert flat.shape == (36, 2) and flat.min() == 0 and flat.max() == 1
+    assert np.array_equal(flat, umap_layout(rows, n_neighbours=8, seed=0))
+    assert torch.get_num_threads() == threads
+    distance = ((flat[:, None] - flat[None]) ** 2).sum(2) + np.eye(36) * 9
+    assert (family[distance.argmin(1)] == family).all()
