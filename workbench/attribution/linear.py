@@ -7,8 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
-__all__ = ["PLAIN_CONV", "LinearMap", "Use", "is_nonnegative", "mark_nonnegative", "stabilise_", "stabilised"]
+__all__ = [
+    "PLAIN_CONV",
+    "LinearMap",
+    "PadSame",
+    "Use",
+    "is_nonnegative",
+    "mark_nonnegative",
+    "stabilise_",
+    "stabilised",
+]
 
 PLAIN_CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -61,14 +71,40 @@ class LinearMap:
     zero_bias : bool
         Treat the bias as zero in denominators.
     use : Use, optional
+    is_padded : bool
+        The input comes with its padding around it.
     """
 
-    def __init__(self, module: nn.Module, forward: Callable[..., Tensor], *, zero_bias: bool, use: Use | None = None):
+    def __init__(
+        self,
+        module: nn.Module,
+        forward: Callable[..., Tensor],
+        *,
+        zero_bias: bool,
+        use: Use | None = None,
+        is_padded: bool = False,
+    ):
         self.module, self.forward = module, forward
         self.zero_bias, self.use = zero_bias, use or Use()
-        self.is_plain_conv = type(module) in PLAIN_CONV and _has_plain_padding(module)
+        self.is_plain_conv = is_padded or (type(module) in PLAIN_CONV and _has_plain_padding(module))
         self.is_dense = type(module) is nn.Linear
+        self.padding = (0,) * len(module.kernel_size) if is_padded else getattr(module, "padding", None)
         self._made: dict[Any, Any] = {}
+
+    @property
+    def pads_same(self) -> bool:
+        """Whether the module first puts as many zeros around its input as give ``ceil(size / stride)`` outputs."""
+        m = self.module
+        if type(m) in PLAIN_CONV:
+            return m.padding == "same" and m.padding_mode == "zeros"
+        return type(m).__name__ == "Conv2dSame" and type(m).__module__.startswith("timm.")
+
+    def padded(self) -> LinearMap:
+        """The map for inputs that `pad_same` was applied to: a plain convolution, and the zeros are written once."""
+        m = self.module
+        inner = LinearMap(m, self.forward, zero_bias=self.zero_bias, use=self.use, is_padded=True)
+        inner.forward = lambda x: inner.apply(x, m.weight, m.bias)
+        return inner
 
     def parameters(
         self, kind: str, change: Callable[[Tensor], Tensor], *, with_bias: bool
@@ -126,16 +162,10 @@ class LinearMap:
         if self.is_dense:
             return nn.functional.linear(x, weight, bias)
         if self.is_plain_conv:
-            m = self.module
-            return (
-                torch.conv2d(x, weight, bias, m.stride, m.padding, m.dilation, m.groups)
-                if weight.ndim == 4
-                else (
-                    torch.convolution(
-                        x, weight, bias, m.stride, m.padding, m.dilation, False, (0,) * (weight.ndim - 2), m.groups
-                    )
-                )
-            )
+            m, none = self.module, (0,) * (weight.ndim - 2)
+            if weight.ndim == 4:
+                return torch.conv2d(x, weight, bias, m.stride, self.padding, m.dilation, m.groups)
+            return torch.convolution(x, weight, bias, m.stride, self.padding, m.dilation, False, none, m.groups)
         return self._called_with(x, weight, bias)
 
     def pull_back(self, s: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -145,7 +175,7 @@ class LinearMap:
         if self.is_plain_conv:
             m = self.module
             return torch.ops.aten.convolution_backward(  # only shape and memory format of the input matter
-                s, x, weight, None, m.stride, m.padding, m.dilation, False, (0,) * (weight.ndim - 2), m.groups,
+                s, x, weight, None, m.stride, self.padding, m.dilation, False, (0,) * (weight.ndim - 2), m.groups,
                 (True, False, False),
             )[0]  # fmt: skip
         return self.run(x, weight, None)[1](s)
@@ -172,6 +202,26 @@ class LinearMap:
             return self.forward(x)
         finally:
             module._parameters.update(kept)
+
+
+class PadSame(Function):
+    """Zeros around an input, as TensorFlow's "same" padding puts them; relevance of the zeros, always none, is cut."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, conv: nn.Module) -> Tensor:
+        """Pad, one more at the end where the number is odd."""
+        pads: list[int] = []
+        axes = zip(x.shape[2:], conv.kernel_size, conv.stride, conv.dilation, strict=True)
+        for size, kernel, stride, dilation in axes:
+            n = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+            pads = [n // 2, n - n // 2, *pads]
+        ctx.inside = tuple(slice(first, first + size) for first, size in zip(pads[-2::-2], x.shape[2:], strict=True))
+        return nn.functional.pad(x, pads)
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> Any:
+        """Cut."""
+        return relevance[(..., *ctx.inside)], None
 
 
 def positive(w: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from workbench.attribution.kernels import NormSum, PassThrough, RuledLinear, RuledPool
-from workbench.attribution.linear import LinearMap, Use, is_nonnegative, mark_nonnegative
+from workbench.attribution.linear import LinearMap, PadSame, Use, is_nonnegative, mark_nonnegative
 from workbench.attribution.rules import Composite, Rule, RuleTable, assign
 from workbench.core.errors import BadValueError, ModelError, NotFiniteError, RuleError
 from workbench.models.hooks import patched_forward, record
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Graph", "rule_table", "ruled_forward", "watched_functions"]
 
 _NONNEGATIVE = (nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus)
+# Rules under which a zero takes nothing, so that zeros around an input change nothing.
+_PRODUCTS = ("epsilon", "zplus", "alpha_beta", "gamma")
 _SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 
 
@@ -249,11 +251,16 @@ def _patch(module: nn.Module, rule: Rule, chosen: Composite, use: Use) -> Any:
     if rule.kind == "norm":
         return lambda x: RuledPool.apply(x, forward, rule.epsilon) if x.requires_grad else forward(x)
     linear = LinearMap(module, forward, zero_bias=chosen.zero_bias, use=use)
+    padded = linear.padded() if linear.pads_same and rule.kind in _PRODUCTS else None
 
     def run(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if args or kwargs:
             raise ModelError(f"{type(module).__name__} is called with further arguments, for which there is no rule.")
-        return RuledLinear.apply(x, linear, rule, is_nonnegative(x)) if x.requires_grad else forward(x)
+        if not x.requires_grad:
+            return forward(x)
+        if padded is None:
+            return RuledLinear.apply(x, linear, rule, is_nonnegative(x))
+        return RuledLinear.apply(PadSame.apply(x, module), padded, rule, is_nonnegative(x))
 
     return run
 
