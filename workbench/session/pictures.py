@@ -59,7 +59,7 @@ class PictureCache:
         self._bytes, self._lock = 0, threading.Lock()
 
     def __getitem__(self, sample: int) -> np.ndarray:
-        """(y, x, 3) uint8 picture of a sample, as the model saw it; light grey with a cross if it cannot be read."""
+        """(y, x, 3) uint8 picture of a sample, as the model saw it, read-only; a cross on grey if it cannot be read."""
         with self._lock:
             if sample in self._kept:
                 self._kept.move_to_end(sample)
@@ -68,6 +68,8 @@ class PictureCache:
             picture = self.data.picture(sample)
         except DataError:
             picture = _unreadable(*self.data.transform.input_shape[1:])
+        picture = picture.view()
+        picture.flags.writeable = False  # it is handed out again and again
         with self._lock:
             if sample not in self._kept:
                 self._kept[sample] = picture
