@@ -63,6 +63,7 @@ def test_a_module_with_transform_and_class_names(open_small, folder):
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18:random", "timm:resnet18:random"])
 def test_names_with_random_weights(tmp_path, folder, name):
+    pytest.importorskip(name.split(":")[0])
     s = wb.open_session(name, data=folder, transform=TINY, store=tmp_path / "store")
     assert s.model.n_classes == 1000 and name.split(":")[1] in repr(s)
     works(s, "layer2.0", n=2)
