@@ -413,6 +413,19 @@ def test_an_output_that_a_rule_needs_must_not_be_overwritten():
     assert "x.f_()" in error.value.hint
 
 
+def test_nor_must_that_of_a_pool():
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.pool, self.head = nn.Conv2d(3, 4, 3), nn.AvgPool2d(2), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(self.pool(self.conv(x)).sub_(0.5).amax((2, 3)))
+
+    with pytest.raises(ModelError, match="overwritten in place by a function"):
+        explain(handle_of(randomised(Pooled()), (3, 8, 8)), torch.randn(2, 3, 8, 8))
+
+
 def test_outputs_that_cannot_be_followed_back_are_refused():
     class Detached(nn.Module):
         def __init__(self):

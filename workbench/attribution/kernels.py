@@ -64,12 +64,14 @@ class RuledPool(Function):
         with torch.enable_grad():
             probe = x.detach().requires_grad_()
             out = pool(probe)
-        ctx.probe, ctx.out, ctx.eps = probe, out, eps
+        ctx.probe, ctx.out, ctx.eps, ctx.version = probe, out, eps, out._version
         return out.detach()
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> Any:
         """Redistribute relevance over the pooled window."""
+        if ctx.out._version != ctx.version:
+            raise RuntimeError("the output of a pool has been modified by an inplace operation")
         s = relevance / stabilised(ctx.out.detach(), ctx.eps)
         return torch.autograd.grad(ctx.out, ctx.probe, s, retain_graph=True)[0] * ctx.probe.detach(), None, None
 
