@@ -6,6 +6,7 @@ import dis
 import sys
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
