@@ -49,6 +49,7 @@ def private_copy(module: nn.Module) -> nn.Module:
         # Recorded outputs must keep their values, so nothing on the copy may overwrite them afterwards.
         if getattr(child, "inplace", False) is True:
             child.inplace = False
+            child.was_in_place = True
         if parametrize.is_parametrized(child):
             _make_plain(child)
     return twin.requires_grad_(False)

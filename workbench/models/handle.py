@@ -204,6 +204,22 @@ class ModelHandle:
                 stack.enter_context(record(self.module, changes, lambda layer, t: changes[layer](t)))
             yield
 
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let activations overwrite their input where the model's author wrote them so.
+
+        Saves a pass over memory for each; for passes without gradients in which every output is looked at as soon as
+        it is there.
+        """
+        modules = [m for m in self.module.modules() if getattr(m, "was_in_place", False)]
+        try:
+            for m in modules:
+                m.inplace = True
+            yield
+        finally:
+            for m in modules:
+                m.inplace = False
+
     def variant(self, edits: Sequence[Edit], *, name: str = "") -> ModelHandle:
         """A new handle with further edits; this one stays as it is."""
         from dataclasses import replace

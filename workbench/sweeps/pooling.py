@@ -34,7 +34,7 @@ def pool_activations(layer: Layer, output: Tensor) -> tuple[Tensor, Tensor, Tens
     output = output.detach()
     maps = layer.components_first(output)
     if maps.shape[2] == 1:
-        values = maps[..., 0].float()
+        values = maps[..., 0].to(torch.float32, copy=True)  # what comes next may overwrite the output
         return values, values, torch.zeros_like(values, dtype=torch.int32)
     if maps.device.type == "cpu" and maps.dtype == torch.float32:
         if output.ndim == 4 and layer.axis == 1 and not output.is_contiguous():

@@ -172,8 +172,8 @@ class _Runner:
 
         x = handle.put(x)
         if plan.rule is None:
-            with torch.no_grad(), handle.edited(), record(handle.module, plan.layers, see):
-                output = handle.logits(handle.module(x))
+            with torch.no_grad(), handle.in_place(), handle.edited(), record(handle.module, plan.layers, see):
+                output = handle.logits(handle.module(x.clone()))  # a model may begin with an activation in place
         else:
             with ruled_forward(handle, x, rule=plan.rule, layers=plan.layers, see=see) as graph:
                 start = plan.target.start(graph.output, labels=labels)
