@@ -49,7 +49,11 @@ def build(one: Case, folder: str, batch: int) -> None:
     module = one.module if is_resnet else one.handle.module
     composite = EpsilonPlusFlat(canonizers=[ResNetCanonizer()] if is_resnet else [])
     layers = {name: ChannelConcept() for name in one.handle.layers.linear()}
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         index = FeatureVisualization(CondAttribution(module), _Pairs(one), layers, path=folder)
         index.run(composite, 0, len(one.x), batch)

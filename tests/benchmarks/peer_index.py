@@ -55,8 +55,15 @@ def measure(name: str, n: int, repeats: int) -> dict[str, Any]:
             "range": [round(min(ratios), 2), round(max(ratios), 2)],
             "unit": f"process time of the index over {n} inputs, {len(one.handle.layers.linear())} layers",
             "files": {"reference": count(folder), "ours": count(swept[-1].folder)},
-            "bytes": {"reference": size(folder), "ours_index": index_bytes(session), "ours_all": size(swept[-1].folder)},
-            "top_k_cells_right": {"reference": reference_right(one, folder), "ours": cells_right(session, relevance=True)},
+            "bytes": {
+                "reference": size(folder),
+                "ours_index": index_bytes(session),
+                "ours_all": size(swept[-1].folder),
+            },
+            "top_k_cells_right": {
+                "reference": reference_right(one, folder),
+                "ours": cells_right(session, relevance=True),
+            },
             "images": one.source,
         }
     result["share_of_bytes"] = round(result["bytes"]["ours_index"] / result["bytes"]["reference"], 3)

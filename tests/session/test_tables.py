@@ -15,6 +15,7 @@ from workbench.core.errors import BadValueError, CancelledError, DamagedEntryErr
 from workbench.core.progress import SilentProgress
 from workbench.methods import ConceptAtlas
 from workbench.session.session import Session
+from workbench.session.tables import REFERENCES_VERSION
 from workbench.store import Store
 from workbench.testing.context import SmallData
 from workbench.testing.nets import BiasFree, handle_of, randomised
@@ -83,7 +84,7 @@ def _recipe(session):
     """The recipe of the references by activation that the sweep kept."""
     found = session._find("activations", LAYER)
     return session._recipe(
-        "references", layer=LAYER, result_version=2,
+        "references", layer=LAYER, result_version=REFERENCES_VERSION,
         params={"by": "activation", "k": 40, "per_origin": 1, "pass": found.shards.recipe.digest, "extent": "all"},
     )  # fmt: skip
 

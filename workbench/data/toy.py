@@ -31,7 +31,7 @@ VERSION = 1
 _SPLITS = {"train": 1, "val": 2, "test": 3}
 _RGB = np.array([(214, 58, 52), (66, 160, 72), (62, 92, 206), (236, 150, 44)], np.float32)
 _Y, _X = (np.mgrid[:SIZE, :SIZE] + 0.5).astype(np.float32)
-_KEPT = 4096
+_KEPT = 512
 
 
 class ToyData(Dataset):

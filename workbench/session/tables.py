@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from workbench.core.progress import Progress
 
-__all__ = ["DEFAULT_RULE", "KEPT_REFERENCES", "Tables"]
+__all__ = ["DEFAULT_RULE", "KEPT_REFERENCES", "REFERENCES_VERSION", "Tables"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,9 @@ DEFAULT_RULE = "EpsilonPlusFlat"
 
 KEPT_REFERENCES = 40
 """References per component that a sweep keeps; who asks for more has the tables read again."""
+
+REFERENCES_VERSION = 3
+"""Raised when references change: 2, equal activations are ordered by their mean; 3, whole numbers in fewer bytes."""
 
 T = TypeVar("T")
 
@@ -256,7 +259,7 @@ class Tables(SessionBase):
             layer=layer,
             params={"by": by, "k": kept, "per_origin": per_origin, "pass": found.shards.recipe.digest,
                     "extent": found.extent, **facts},
-            result_version=2,
+            result_version=REFERENCES_VERSION,
             title=f"references of {layer} by {by}",
         )  # fmt: skip
         column = f"{layer}|max" if by == "activation" else f"{layer}|relevance"
@@ -270,12 +273,12 @@ class Tables(SessionBase):
                     yield Block(b[column], b["sample"], b["is_valid"], b[second] if second else None)
 
             ids, values = top_references(blocks, self.data.origins, kept, per_origin=per_origin)
-            made = {"ids": ids.to(torch.int32), "values": values, "peak": torch.full(ids.shape, -1, dtype=torch.int32)}
+            made = {"ids": ids, "values": values, "peak": torch.full(ids.shape, -1, dtype=torch.int64)}
             if by == "relevance":
-                made["target"] = torch.full(ids.shape, -1, dtype=torch.int32)
+                made["target"] = torch.full(ids.shape, -1, dtype=torch.int64)
             for block in found.blocks([f"{layer}|peak", *(["target"] if by == "relevance" else [])]):
                 _fill_from(made, ids, block, layer)
-            return made
+            return {name: _narrow(array) for name, array in made.items()}
 
         made = self.store.get_or_make(recipe, make)
         ids = made["ids"][:, :k].to(torch.int64)
@@ -290,7 +293,7 @@ class Tables(SessionBase):
             n_samples=int(valid.sum()),
             n_origins=len(np.unique(self.data.origins[valid.numpy()])),
             per_origin=per_origin,
-            peak=made["peak"][:, :k],
+            peak=made["peak"][:, :k].to(torch.int32),
             shape=self.model.layers.usable(layer).position_shape,
             target=made["target"][:, :k].to(torch.int64) if "target" in made else None,
             target_text=str(target) if by == "relevance" else "",
@@ -303,6 +306,17 @@ def _rule_and_target(rule: Any, target: Any) -> tuple[Any, Target]:
     return rule_of(rule or DEFAULT_RULE), Target.parse(target or Target.top())
 
 
+def _narrow(array: Tensor) -> Tensor:
+    """Whole numbers in the fewest bytes that hold them; other arrays as they are."""
+    if array.dtype.is_floating_point or not array.numel():
+        return array
+    low, high = int(array.min()), int(array.max())
+    for dtype in (torch.int16, torch.int32):
+        if torch.iinfo(dtype).min <= low and high <= torch.iinfo(dtype).max:
+            return array.to(dtype)
+    return array
+
+
 def _fill_from(made: dict[str, Any], ids: Tensor, block: Mapping[str, Tensor], layer: str) -> None:
     """Look up peaks and targets of references among the samples of one block."""
     rows = torch.full((int(block["sample"].max()) + 1,), -1, dtype=torch.int64)
@@ -311,6 +325,6 @@ def _fill_from(made: dict[str, Any], ids: Tensor, block: Mapping[str, Tensor], l
     row = torch.where(inside, rows[ids.clamp(0, len(rows) - 1)], -1)
     component, slot = (row >= 0).nonzero(as_tuple=True)
     at = row[component, slot]
-    made["peak"][component, slot] = block[f"{layer}|peak"][at, component]
+    made["peak"][component, slot] = block[f"{layer}|peak"][at, component].to(torch.int64)
     if "target" in made:
-        made["target"][component, slot] = block["target"][at].to(torch.int32)
+        made["target"][component, slot] = block["target"][at].to(torch.int64)
