@@ -18,6 +18,7 @@ from workbench.core.errors import NotFiniteError, OutOfBudgetError, StaleError
 from workbench.core.progress import Progress, SilentProgress
 from workbench.models.handle import is_out_of_memory
 from workbench.models.hooks import record
+from workbench.sweeps.freed import give_back
 from workbench.sweeps.plan import SweepPlan
 from workbench.sweeps.pooling import pool_activations, pool_relevance
 from workbench.sweeps.tables import link_tables
@@ -97,6 +98,7 @@ def _fill(
                 runner.run(x, read, np.searchsorted(ids, read), rows)
                 if is_last:  # before the step, at which the sweep may be cancelled: what is finished is kept
                     shards.write(i, rows.arrays(ids), {"skipped": [int(s) for s in ids[~rows.is_valid.numpy()]]})
+                    give_back()
                 progress.step(len(part), note=f"{runner.n_left_out} left out" if runner.n_left_out else "")
 
 
