@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.widgets.base import SessionWidget, on, register_widget
     from workbench.widgets.card import ComponentCard
     from workbench.widgets.heatmap import HeatmapViewer
-    from workbench.widgets.show import show
+    from workbench.widgets.showing import show
 
 __all__ = ["AtlasBrowser", "ComponentCard", "HeatmapViewer", "SessionWidget", "on", "register_widget", "show"]
 
@@ -25,7 +25,7 @@ _HOMES = {
     "SessionWidget": "base",
     "on": "base",
     "register_widget": "base",
-    "show": "show",
+    "show": "showing",
 }
 
 

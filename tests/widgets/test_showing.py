@@ -56,7 +56,7 @@ def test_nothing_and_nonsense_are_explained():
 def test_a_board_is_displayed_once_per_cell(monkeypatch, session):
     import importlib
 
-    module = importlib.import_module("workbench.widgets.show")
+    module = importlib.import_module("workbench.widgets.showing")
     shown, cell = [], [1]
     monkeypatch.setattr(module, "_cell", lambda: cell[0])
     monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append(cell[0]))
