@@ -139,7 +139,7 @@ class Times:
 
 
 def in_turns(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Times]:
-    """Run all contenders `repeats` times, taking turns; the first turn, in which everything warms up, does not count."""
+    """Run all contenders `repeats` times, taking turns; the first turn warms up and does not count."""
     times = {name: Times() for name in contenders}
     for turn in range(-1, repeats):
         for name, run in contenders.items():

@@ -1,4 +1,4 @@
-"""An LRP pass (EpsilonPlusFlat, batch norm folded, residual sums split) against the plain pass; equality with zennit."""
+"""An LRP pass (EpsilonPlusFlat, batch norm folded, sums split) against the plain pass; equality with zennit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference package's index against ours, over the same inputs, layers and labels; bytes, files and exactness of both.
+"""The reference package's index against ours over the same inputs, layers and labels: time, bytes, files, exactness.
 
 `ratio` is the package's time divided by ours. It runs in a second environment (`make peers`), in turns with ours; each
 turn is a process of its own that measures its process time itself, without its start and its first pass.

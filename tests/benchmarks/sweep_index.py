@@ -1,4 +1,4 @@
-"""A whole sweep over all convolutions and dense layers, with relevance, references and store, against the plain pass."""
+"""A whole sweep over all convolutions and dense layers, with relevance and references, against the plain pass."""
 
 from __future__ import annotations
 
