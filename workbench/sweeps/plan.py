@@ -31,7 +31,7 @@ _SHARD_BYTES = 64_000_000
 _SHARD_SAMPLES = 128
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SweepPlan:
     """A sweep, fully described and not yet run.
 
@@ -91,6 +91,9 @@ class SweepPlan:
             f"{time_text}{_megabytes(self.disk_bytes)} on disk, "
             f"{_megabytes(self.memory_bytes)} of memory at batch {self.batch}"
         )
+
+    def __repr__(self) -> str:
+        return f"<sweep: {self}>"
 
     def __str__(self) -> str:
         what = (

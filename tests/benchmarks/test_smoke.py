@@ -1,0 +1,29 @@
+"""Each benchmark runs and says what it must, on a few images through the toy network. Its figures are not judged here."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["lrp_pass", "sweep_index", "sweep_activations", "concept_maps", "memory"])
+def test_it_runs_and_what_it_computes_is_right(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--quick"])
+    importlib.import_module(f"tests.benchmarks.{name}").main()
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["name"] == name and line["ratio"] > 0 and line["unit"]
+    for key in ("largest_difference_to_zennit", "largest_difference_to_single_maps"):
+        assert line.get(key, 0) <= 1e-5
+    assert line.get("top_k_cells_right", 1) == 1
+
+
+def test_the_peer_says_what_is_missing(monkeypatch, tmp_path):
+    from tests.benchmarks import peer_index
+
+    monkeypatch.setattr(sys, "argv", ["peer_index", "--quick"])
+    monkeypatch.setattr(peer_index, "PYTHON", tmp_path / "none" / "bin" / "python")
+    with pytest.raises(SystemExit, match="make peers"):
+        peer_index.main()
