@@ -1,4 +1,4 @@
-"""Each benchmark runs and says what it must, on a few images through the toy network. Its figures are not judged here."""
+"""Each benchmark runs and says what it must, on a few images through the toy network; figures are not judged."""
 
 from __future__ import annotations
 
