@@ -23,6 +23,8 @@ from torch.autograd import Function
 from workbench.attribution.linear import (
     PLAIN_CONV,
     LinearMap,
+    blank,
+    each_sample,
     is_batched,
     negative,
     positive,
@@ -31,7 +33,7 @@ from workbench.attribution.linear import (
     stabilised,
 )
 
-__all__ = ["NormSum", "PassThrough", "RuledLinear", "RuledPool"]
+__all__ = ["MaxPool", "NormSum", "PassThrough", "RuledLinear", "RuledPool"]
 
 
 class RuledLinear(Function):
@@ -74,6 +76,39 @@ class RuledPool(Function):
             raise RuntimeError("the output of a pool has been modified by an inplace operation")
         s = relevance / stabilised(ctx.out.detach(), ctx.eps)
         return torch.autograd.grad(ctx.out, ctx.probe, s, retain_graph=True)[0] * ctx.probe.detach(), None, None
+
+
+class MaxPool(Function):
+    """Max pooling with its plain gradient: all relevance goes to the largest input of each window.
+
+    A node of our own, because `torch.vmap` copies the input of torch's for each of its entries.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pool: Any) -> Tensor:
+        """Pool, and remember where the largest were."""
+        step = pool.stride if pool.stride is not None else pool.kernel_size
+        args = [_pair(v) for v in (pool.kernel_size, step, pool.padding, pool.dilation)]
+        out, where = torch.ops.aten.max_pool2d_with_indices(x, *args, pool.ceil_mode)
+        ctx.args = (*args, pool.ceil_mode, where)
+        ctx.save_for_backward(x)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> Any:
+        """Put relevance back to where the largest input was."""
+        (x,) = ctx.saved_tensors
+        put_back = torch.ops.aten.max_pool2d_with_indices_backward
+        if not is_batched(relevance):
+            return put_back(relevance, x, *ctx.args), None
+
+        def each(flat: Tensor) -> Tensor:
+            result = blank(x, len(flat))
+            for one, to in zip(flat.split(len(x)), result.split(len(x)), strict=True):
+                put_back.grad_input(one, x, *ctx.args, grad_input=to)
+            return result
+
+        return each_sample(relevance, each), None
 
 
 class NormSum(Function):
@@ -261,7 +296,11 @@ def _over(relevance: Tensor, z: Tensor, *, may_overwrite: bool) -> Tensor:
 
 
 def _times(pulled: Tensor, x: Tensor) -> Tensor:
-    return pulled * x if is_batched(pulled) else pulled.mul_(x)
+    return pulled.mul_(x)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
 
 
 def _bound(bound: Any, x: Tensor) -> Tensor:

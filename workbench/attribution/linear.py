@@ -173,12 +173,18 @@ class LinearMap:
         if self.is_dense:
             return s @ weight
         if self.is_plain_conv:
-            m = self.module
-            return torch.ops.aten.convolution_backward(  # only shape and memory format of the input matter
-                s, x, weight, None, m.stride, self.padding, m.dilation, False, (0,) * (weight.ndim - 2), m.groups,
-                (True, False, False),
-            )[0]  # fmt: skip
+            return (
+                each_sample(s, lambda flat: self._transposed(flat, blank(x, len(flat)), weight))
+                if is_batched(s)
+                else (self._transposed(s, x, weight))
+            )
         return self.run(x, weight, None)[1](s)
+
+    def _transposed(self, s: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        m, none = self.module, (0,) * (weight.ndim - 2)
+        return torch.ops.aten.convolution_backward(  # of the input only shape and memory format matter
+            s, x, weight, None, m.stride, self.padding, m.dilation, False, none, m.groups, (True, False, False)
+        )[0]
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The map's value at `x`, a fresh tensor, and its transpose."""
@@ -242,6 +248,26 @@ def same(w: Tensor) -> Tensor:
 def is_batched(t: Tensor) -> bool:
     """Whether a `torch.vmap` runs over the tensor, so that nothing may be written into its partners."""
     return torch._C._functorch.is_batchedtensor(t)
+
+
+def each_sample(batched: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply a function of (sample, ...) to all entries of a `torch.vmap` at once, as if they were further samples.
+
+    For convolutions vmap does the same, but makes up an input for them that is written to memory and forgets the memory
+    format.
+    """
+    functorch = torch._C._functorch
+    level, axis = functorch.maybe_get_level(batched), functorch.maybe_get_bdim(batched)
+    inner = functorch.get_unwrapped(batched).movedim(axis, 0)
+    result = function(inner.flatten(0, 1)).unflatten(0, inner.shape[:2])
+    return functorch._add_batch_dim(result, 0, level)
+
+
+def blank(x: Tensor, n: int) -> Tensor:
+    """`n` samples like those of `x`, in memory that nobody touches."""
+    is_last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    memory_format = torch.channels_last if is_last else torch.contiguous_format
+    return torch.empty((n, *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=memory_format)
 
 
 def _has_plain_padding(conv: nn.Module) -> bool:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.attribution.functions import SharedSums, WatchedFunctions
-from workbench.attribution.kernels import PassThrough, RuledLinear, RuledPool
+from workbench.attribution.kernels import MaxPool, PassThrough, RuledLinear, RuledPool
 from workbench.attribution.linear import LinearMap, PadSame, Use, is_nonnegative, mark_nonnegative
 from workbench.attribution.rules import Composite, Rule, RuleTable, assign
 from workbench.core.errors import BadValueError, ModelError, NotFiniteError, RuleError
@@ -240,6 +240,8 @@ def _patches(handle: ModelHandle, chosen: Composite) -> tuple[list[tuple[nn.Modu
 
 def _patch(module: nn.Module, rule: Rule, chosen: Composite, use: Use) -> Any:
     forward = module.forward
+    if rule.kind == "gradient" and type(module) is nn.MaxPool2d and not module.return_indices:
+        return lambda x: MaxPool.apply(x, module) if x.requires_grad and x.ndim == 4 else forward(x)
     if rule.kind == "gradient" or isinstance(module, (nn.Identity, nn.Flatten)):
         return None
     if rule.kind == "pass":
