@@ -81,11 +81,11 @@ def test_flipped_bits_are_noticed_and_mended(open_here, ask, caplog, monkeypatch
 
 
 def _recipe(session):
-    """The recipe of the references by activation that the sweep kept."""
+    """The recipe of the references that the sweep kept."""
     found = session._find("activations", LAYER)
     return session._recipe(
-        "references", layer=LAYER, result_version=REFERENCES_VERSION,
-        params={"by": "activation", "k": 40, "per_origin": 1, "pass": found.shards.recipe.digest, "extent": "all"},
+        "references", result_version=REFERENCES_VERSION,
+        params={"k": 40, "per_origin": 1, "pass": found.shards.recipe.digest, "extent": "all"},
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -15,8 +15,9 @@ from workbench.core import check
 from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteError
 from workbench.core.results import ActivationTable, ReferenceSet
 from workbench.session.base import SessionBase
+from workbench.sweeps.index import reference_index
 from workbench.sweeps.plan import SweepPlan, measured, plan_sweep, rule_facts
-from workbench.sweeps.references import Block, class_statistics, top_references
+from workbench.sweeps.references import class_statistics
 from workbench.sweeps.run import run_sweep
 from workbench.sweeps.tables import Pass, activation_table, find_pass, relevance_table
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.core.progress import Progress
+    from workbench.store.recipe import Recipe
 
 __all__ = ["DEFAULT_RULE", "KEPT_REFERENCES", "REFERENCES_VERSION", "Tables"]
 
@@ -34,7 +36,7 @@ DEFAULT_RULE = "EpsilonPlusFlat"
 KEPT_REFERENCES = 40
 """References per component that a sweep keeps; who asks for more has the tables read again."""
 
-REFERENCES_VERSION = 3
+REFERENCES_VERSION = 4
 """Raised when references change: 2, equal activations are ordered by their mean; 3, whole numbers in fewer bytes."""
 
 T = TypeVar("T")
@@ -195,9 +197,11 @@ class Tables(SessionBase):
     def _sweep(self, planned: SweepPlan, progress: Progress | None = None) -> SweepPlan:
         planned = measured(planned, self.model)
         found = Pass(run_sweep(planned, self.model, self.data, self.store, progress=progress), len(self.data))
-        for layer in planned.layers:
-            for by in ("activation", "relevance") if planned.rule is not None else ("activation",):
-                self._references(found, layer, by, 1, KEPT_REFERENCES, planned.rule, planned.target)
+        kinds = ("activation", "relevance") if planned.rule is not None else ("activation",)
+        self.store.get_or_make(
+            self._index_recipe(found),
+            lambda: reference_index(found, planned.layers, kinds, self.data.origins, KEPT_REFERENCES),
+        )
         return planned
 
     def _has_all(self, planned: SweepPlan) -> bool:
@@ -252,35 +256,7 @@ class Tables(SessionBase):
     def _references(
         self, found: Pass, layer: str, by: str, per_origin: int, k: int, rule: Any, target: Target
     ) -> ReferenceSet:
-        kept = max(k, KEPT_REFERENCES)
-        facts = rule_facts(rule, target) if by == "relevance" else {}
-        recipe = self._recipe(
-            "references",
-            layer=layer,
-            params={"by": by, "k": kept, "per_origin": per_origin, "pass": found.shards.recipe.digest,
-                    "extent": found.extent, **facts},
-            result_version=REFERENCES_VERSION,
-            title=f"references of {layer} by {by}",
-        )  # fmt: skip
-        column = f"{layer}|max" if by == "activation" else f"{layer}|relevance"
-
-        def make() -> dict[str, Any]:
-            # Activations that saturate tie at their maximum; then the mean over positions decides.
-            second = f"{layer}|mean" if by == "activation" else None
-
-            def blocks() -> Iterator[Block]:
-                for b in found.blocks([column, *([second] if second else [])]):
-                    yield Block(b[column], b["sample"], b["is_valid"], b[second] if second else None)
-
-            ids, values = top_references(blocks, self.data.origins, kept, per_origin=per_origin)
-            made = {"ids": ids, "values": values, "peak": torch.full(ids.shape, -1, dtype=torch.int64)}
-            if by == "relevance":
-                made["target"] = torch.full(ids.shape, -1, dtype=torch.int64)
-            for block in found.blocks([f"{layer}|peak", *(["target"] if by == "relevance" else [])]):
-                _fill_from(made, ids, block, layer)
-            return {name: _narrow(array) for name, array in made.items()}
-
-        made = self.store.get_or_make(recipe, make)
+        made, digest = self._kept_references(found, layer, by, per_origin, k)
         ids = made["ids"][:, :k].to(torch.int64)
         valid = found.whole("is_valid")
         return ReferenceSet(
@@ -298,33 +274,47 @@ class Tables(SessionBase):
             target=made["target"][:, :k].to(torch.int64) if "target" in made else None,
             target_text=str(target) if by == "relevance" else "",
             coverage=found.coverage,
-            recipe=recipe.digest,
+            recipe=digest,
         )
+
+    def _kept_references(
+        self, found: Pass, layer: str, by: str, per_origin: int, k: int
+    ) -> tuple[dict[str, Tensor], str]:
+        """Arrays of references and the digest of their recipe: those that the sweep kept, or made now."""
+        name = f"{layer}|{by}|"
+        if per_origin == 1 and k <= KEPT_REFERENCES:
+            recipe = self._index_recipe(found)
+            kept = self.store.get(recipe)
+            if kept is not None and f"{name}ids" in kept:
+                return _with_prefix(kept, name), recipe.digest
+        recipe = self._index_recipe(found, layer=layer, by=by, per_origin=per_origin, k=max(k, KEPT_REFERENCES))
+        made = self.store.get_or_make(
+            recipe,
+            lambda: reference_index(
+                found, [layer], [by], self.data.origins, max(k, KEPT_REFERENCES), per_origin=per_origin
+            ),
+        )
+        return _with_prefix(made, name), recipe.digest
+
+    def _index_recipe(
+        self, found: Pass, *, layer: str = "", by: str = "", per_origin: int = 1, k: int = KEPT_REFERENCES
+    ) -> Recipe:
+        """The recipe of references read from a pass: of one layer and kind, or of all that the pass holds."""
+        chosen = {"by": by} if by else {}
+        n_layers = len(found.shards.recipe.params["layers"])
+        return self._recipe(
+            "references",
+            layer=layer,
+            params={**chosen, "k": k, "per_origin": per_origin, "pass": found.shards.recipe.digest,
+                    "extent": found.extent},
+            result_version=REFERENCES_VERSION,
+            title=f"references of {layer} by {by}" if layer else f"references of {n_layers} layers",
+        )  # fmt: skip
+
+
+def _with_prefix(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in arrays.items() if name.startswith(prefix)}
 
 
 def _rule_and_target(rule: Any, target: Any) -> tuple[Any, Target]:
     return rule_of(rule or DEFAULT_RULE), Target.parse(target or Target.top())
-
-
-def _narrow(array: Tensor) -> Tensor:
-    """Whole numbers in the fewest bytes that hold them; other arrays as they are."""
-    if array.dtype.is_floating_point or not array.numel():
-        return array
-    low, high = int(array.min()), int(array.max())
-    for dtype in (torch.int16, torch.int32):
-        if torch.iinfo(dtype).min <= low and high <= torch.iinfo(dtype).max:
-            return array.to(dtype)
-    return array
-
-
-def _fill_from(made: dict[str, Any], ids: Tensor, block: Mapping[str, Tensor], layer: str) -> None:
-    """Look up peaks and targets of references among the samples of one block."""
-    rows = torch.full((int(block["sample"].max()) + 1,), -1, dtype=torch.int64)
-    rows[block["sample"]] = torch.arange(len(block["sample"]))
-    inside = (ids >= 0) & (ids < len(rows))
-    row = torch.where(inside, rows[ids.clamp(0, len(rows) - 1)], -1)
-    component, slot = (row >= 0).nonzero(as_tuple=True)
-    at = row[component, slot]
-    made["peak"][component, slot] = block[f"{layer}|peak"][at, component].to(torch.int64)
-    if "target" in made:
-        made["target"][component, slot] = block["target"][at].to(torch.int64)

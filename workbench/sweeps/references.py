@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from workbench.core.errors import NotFiniteError
 
-__all__ = ["Block", "class_statistics", "pack", "top_references", "unpack"]
+__all__ = ["Block", "TopReferences", "class_statistics", "pack", "top_references", "unpack"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +79,78 @@ def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(empty, float("-inf"), values), torch.where(empty, -1, ids)
 
 
+class TopReferences:
+    """The `k` strongest samples of each component, as blocks of samples come in, in any order.
+
+    Parameters
+    ----------
+    origins : (data,) int64
+        Original picture of each sample id.
+    k : int
+    per_origin : int
+        Most views per original picture; 0 for no limit.
+
+    Notes
+    -----
+    Ties are common: activations that saturate (ReLU6) or vanish give dozens of equal maxima, among which a bare id is
+    no order at all. Components without ties are decided by one 64-bit key and cost no second look.
+    """
+
+    def __init__(self, origins: np.ndarray, k: int, *, per_origin: int = 1):
+        self.k, self.per_origin = k, per_origin
+        self._origin_of = torch.from_numpy(np.ascontiguousarray(origins, dtype=np.int64))
+        self._best: Tensor | None = None
+        self._has_ties = torch.zeros(0, dtype=torch.bool)
+        self._has_second = False
+
+    def add(self, block: Block) -> None:
+        """Take a block into account."""
+        keys = pack(block.values, block.ids, block.is_valid)
+        self._has_second |= block.second is not None
+        every, k = keys, self.k
+        if self.per_origin:
+            keys = torch.cat(list(_best_per_origin(keys, self._origin_of[block.ids], self.per_origin)))
+        keys = _largest(keys, k)
+        ties = _has_ties(every, keys[-1] if len(keys) == k else None)
+        if self._best is not None:
+            keys = torch.cat([self._best, keys]).sort(dim=0, descending=True).values
+            ties |= self._has_ties | _has_ties(keys, keys[k - 1] if len(keys) >= k else None)
+            if self.per_origin:
+                keys = _without_surplus(keys, self._origin_of, self.per_origin)
+            keys = _largest(keys, k)
+        self._best, self._has_ties = keys, ties
+
+    def result(self, again: Callable[[], Iterable[Block]]) -> tuple[Tensor, Tensor]:
+        """The references.
+
+        Parameters
+        ----------
+        again : callable that gives all blocks anew
+            Called where values tie.
+
+        Returns
+        -------
+        ids : (component, k) int64
+            Strongest first; among equal values the larger `second` first, then the smaller id; -1 in empty slots.
+        values : (component, k) float32
+            -inf in empty slots.
+        """
+        best, k = self._best, self.k
+        if best is None:
+            raise NotFiniteError("There is no sample to choose references from.")
+        if len(best) < k:
+            best = torch.cat([best, torch.full((k - len(best), best.shape[1]), _EMPTY, dtype=torch.int64)])
+        values, ids = unpack(best.T.contiguous())
+        if self._has_second and bool(self._has_ties.any()):
+            columns = self._has_ties.nonzero().flatten()
+            ids[columns], values[columns] = _by_both(again(), columns, self._origin_of, k, self.per_origin)
+        return ids, values
+
+
 def top_references(
     blocks: Callable[[], Iterable[Block]], origins: np.ndarray, k: int, *, per_origin: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """The `k` strongest samples of each component.
+    """The `k` strongest samples of each component, as `TopReferences.result` gives them.
 
     Parameters
     ----------
@@ -93,47 +161,11 @@ def top_references(
     k : int
     per_origin : int
         Most views per original picture; 0 for no limit.
-
-    Returns
-    -------
-    ids : (component, k) int64
-        Strongest first; among equal values the larger `second` first, then the smaller id; -1 in empty slots.
-    values : (component, k) float32
-        -inf in empty slots.
-
-    Notes
-    -----
-    Ties are common: activations that saturate (ReLU6) or vanish give dozens of equal maxima, among which a bare id is
-    no order at all. Components without ties are decided by one 64-bit key and cost no second look.
     """
-    origin_of = torch.from_numpy(np.ascontiguousarray(origins, dtype=np.int64))
-    best: Tensor | None = None
-    has_ties = torch.zeros(0, dtype=torch.bool)
-    has_second = False
+    top = TopReferences(origins, k, per_origin=per_origin)
     for block in blocks():
-        keys = pack(block.values, block.ids, block.is_valid)
-        has_second |= block.second is not None
-        every = keys
-        if per_origin:
-            keys = torch.cat(list(_best_per_origin(keys, origin_of[block.ids], per_origin)))
-        keys = _largest(keys, k)
-        ties = _has_ties(every, keys[-1] if len(keys) == k else None)
-        if best is not None:
-            keys = torch.cat([best, keys]).sort(dim=0, descending=True).values
-            ties |= has_ties | _has_ties(keys, keys[k - 1] if len(keys) >= k else None)
-            if per_origin:
-                keys = _without_surplus(keys, origin_of, per_origin)
-            keys = _largest(keys, k)
-        best, has_ties = keys, ties
-    if best is None:
-        raise NotFiniteError("There is no sample to choose references from.")
-    if len(best) < k:
-        best = torch.cat([best, torch.full((k - len(best), best.shape[1]), _EMPTY, dtype=torch.int64)])
-    values, ids = unpack(best.T.contiguous())
-    if has_second and bool(has_ties.any()):
-        columns = has_ties.nonzero().flatten()
-        ids[columns], values[columns] = _by_both(blocks(), columns, origin_of, k, per_origin)
-    return ids, values
+        top.add(block)
+    return top.result(blocks)
 
 
 def _has_ties(keys: Tensor, least: Tensor | None) -> Tensor:
@@ -191,6 +223,9 @@ def _largest(keys: Tensor, k: int) -> Tensor:
 def _best_per_origin(keys: Tensor, origins: Tensor, per_origin: int) -> Iterator[Tensor]:
     """The strongest, second strongest … view of each original, `per_origin` times (origin, component)."""
     unique, where = origins.unique(return_inverse=True)
+    if len(unique) == len(keys):  # every sample is an original
+        yield keys
+        return
     index = where.unsqueeze(1).expand_as(keys)
     for turn in range(per_origin):
         best = torch.full((len(unique), keys.shape[1]), _EMPTY, dtype=torch.int64)
