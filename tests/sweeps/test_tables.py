@@ -45,6 +45,21 @@ def test_each_layer_leads_to_its_pass(world):
     assert find(world, "relevances", "head") is None and find(world, "activations", "features.0") is None
 
 
+def test_a_later_pass_hides_no_layer_of_an_earlier_one(tmp_path):
+    handle, data = handle_of(randomised(BiasFree()), (3, 10, 8)), SmallData(20)
+    world = handle, data, Store.open(tmp_path / "store")
+    expected = {}
+    for layers in (["features.0", "pool"], ["head"], ["features.4", "head"], ["pool"], ["features.0", "features.4"]):
+        expected |= dict.fromkeys(layers, sweep(world, layers).shards.recipe)
+        for layer in expected:
+            for kind in ("activations", "relevances"):
+                found = find(world, kind, layer)
+                assert layer in found.shards.recipe.params["layers"] and found.extent == "all"
+    assert find(world, "activations", "features.4").shards.recipe == expected["features.4"], (
+        "the last one is asked first"
+    )
+
+
 def test_relevances_belong_to_their_rule_and_target(world):
     sweep(world, ["pool"])
     other = sweep(world, ["pool"], target=Target.logit(2))

@@ -50,7 +50,8 @@ def pool_activations(layer: Layer, output: Tensor) -> tuple[Tensor, Tensor, Tens
 
 def pool_relevance(layer: Layer, relevance: Tensor) -> Tensor:
     """(sample, component) float32: relevance summed over positions."""
-    return layer.components_first(relevance.detach()).sum(2).float()
+    positions = [axis for axis in range(1, relevance.ndim) if axis != layer.axis % relevance.ndim]
+    return (relevance.detach().sum(positions) if positions else relevance.detach()).float()
 
 
 def _pool_channels_last(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:

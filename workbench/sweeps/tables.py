@@ -75,29 +75,46 @@ class Pass:
 
 
 def table_recipe(kind: str, model: Any, data: Any, layer: str, params: dict[str, Any]) -> Recipe:
-    """The recipe under which the table of one layer is looked up."""
+    """The recipe under which the table of one layer is looked up; without a layer, those of all layers of a pass."""
     return Recipe(kind=kind, model=model, data=data, layer=layer, params=params, result_version=RESULT_VERSION)
 
 
 def link_tables(store: Store, plan: SweepPlan) -> None:
-    """Let each layer's tables point to the pass that holds them; also the last subset where there is no full one.
+    """Let the tables of a plan's layers point to the pass that holds them; also the last subset, where it is one.
 
     A pass that is still being filled does not take the place of a complete one.
     """
     r = plan.recipe
     is_complete = store.shards(r, list(plan.bounds)).is_complete
     subset = subset_facts(plan.samples, plan.n_data)
-    choices = [subset] + ([{"samples": "last subset"}] if plan.is_subset else [])
-    for layer in plan.layers:
-        for chosen in choices:
-            tables = [table_recipe("activations", r.model, r.data, layer, chosen)]
-            if plan.rule is not None:
-                facts = {**rule_facts(plan.rule, plan.target), **chosen}
-                tables.append(table_recipe("relevances", r.model, r.data, layer, facts))
-            for table in tables:
-                known = None if is_complete else store.resolve(table)
-                if known is None or not store.shards(known).is_complete:
-                    store.link(table, r)
+    for chosen in [subset] + ([{"samples": "last subset"}] if plan.is_subset else []):
+        _link(store, r, "activations", chosen, is_complete)
+        if plan.rule is not None:
+            _link(store, r, "relevances", {**rule_facts(plan.rule, plan.target), **chosen}, is_complete)
+
+
+def _link(store: Store, new: Recipe, kind: str, facts: dict[str, Any], is_complete: bool) -> None:
+    """One link serves all layers of a pass; layers have links of their own where a second pass takes its place."""
+
+    def table(layer: str = "") -> Recipe:
+        return table_recipe(kind, new.model, new.data, layer, facts)
+
+    def may_replace(old: Recipe | None) -> bool:
+        return old is None or is_complete or not store.shards(old).is_complete
+
+    old = store.resolve(table())
+    layers, held = new.params["layers"], [] if old is None else old.params["layers"]
+    if not may_replace(old):
+        for layer in layers:
+            if layer not in held and may_replace(store.resolve(table(layer))):
+                store.link(table(layer), new)
+        return
+    if old is not None:
+        for layer in held:
+            own = None if layer in layers else store.resolve(table(layer))
+            if layer not in layers and (own is None or not store.shards(own).is_complete):
+                store.link(table(layer), old)
+    store.link(table(), new)
 
 
 def find_pass(
@@ -115,16 +132,17 @@ def find_pass(
     )
     best: Pass | None = None
     for chosen in choices:
-        recipe = store.resolve(table_recipe(kind, model, data, layer, {**facts, **chosen}))
-        if recipe is None:
-            continue
-        found = Pass(store.shards(recipe), n_data)
-        if not found.shards.present:
-            continue
-        if found.coverage >= 1:
-            return found
-        if best is None or found.coverage > best.coverage:
-            best = found
+        for linked in ("", layer):
+            recipe = store.resolve(table_recipe(kind, model, data, linked, {**facts, **chosen}))
+            if recipe is None or layer not in recipe.params["layers"]:
+                continue
+            found = Pass(store.shards(recipe), n_data)
+            if not found.shards.present:
+                continue
+            if found.coverage >= 1:
+                return found
+            if best is None or found.coverage > best.coverage:
+                best = found
     return best
 
 
