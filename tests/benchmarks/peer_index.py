@@ -62,7 +62,7 @@ def measure(name: str, n: int, repeats: int) -> dict[str, Any]:
             },
             "top_k_cells_right": {
                 "reference": reference_right(one, folder),
-                "ours": cells_right(session, relevance=True),
+                "ours": cells_right(session, relevance=True, target="label"),
             },
             "images": one.source,
         }

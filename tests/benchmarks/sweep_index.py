@@ -71,7 +71,7 @@ def sweeping(one: Case, swept: list[Swept], *, relevance: bool, target: str = "t
     return run
 
 
-def cells_right(session: Session, *, relevance: bool, k: int = 40) -> float:
+def cells_right(session: Session, *, relevance: bool, target: str = "top", k: int = 40) -> float:
     """Share of the cells of all references that hold the sample that sorting the whole table puts there.
 
     Each input is an original of its own, so that no view is passed over.
@@ -79,12 +79,12 @@ def cells_right(session: Session, *, relevance: bool, k: int = 40) -> float:
     right = total = 0
     for layer in session.model.layers.linear():
         for by in ("activation", "relevance") if relevance else ("activation",):
-            table = session.activations(layer) if by == "activation" else session.relevances(layer)
+            table = session.activations(layer) if by == "activation" else session.relevances(layer, target=target)
             values = table.values.double()
             second = session.activations(layer, pooling="mean").values.double() if by == "activation" else values * 0
             n = min(k, len(values))
             order = by_brute_force(values, second)[:n].T
-            ids = session.references(layer, by=by, k=k).ids[:, :n]
+            ids = session.references(layer, by=by, k=k, target=target).ids[:, :n]
             right += int((ids == order).sum())
             total += ids.numel()
     return right / total

@@ -282,6 +282,15 @@ const put = (state, paths, buffers) => paths.forEach((path, i) => {
   for (const step of path.slice(0, -1)) at = at[step];
   at[path.at(-1)] = bytes(buffers[i]);
 });
+// Scripts that wait for a gesture to end hold a short timer meanwhile; who waits for the page must know.
+window.waiting = new Set();
+const [later, never] = [window.setTimeout.bind(window), window.clearTimeout.bind(window)];
+window.setTimeout = (call, delay = 0, ...args) => {
+  const timer = later((...given) => { window.waiting.delete(timer); call(...given); }, delay, ...args);
+  if (delay < 1000) window.waiting.add(timer);
+  return timer;
+};
+window.clearTimeout = (timer) => { window.waiting.delete(timer); never(timer); };
 window.models = {};
 window.show = async (id, {state, paths, buffers, esm, css}) => {
   put(state, paths, buffers);
@@ -383,10 +392,11 @@ class WidgetPage:
         return count
 
     def settle(self, seconds: float = 10.0, *, quiet: float = 0.3) -> None:
-        """Go on until neither side has anything to say for a while."""
+        """Go on until neither side has anything to say for a while, nor waits for a gesture to end."""
         end, last = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < end:
-            if self.pump() or any(w._pending for w in self.widgets.values()):
+            is_busy = self.pump() or any(w._pending for w in self.widgets.values())
+            if is_busy or self.page.evaluate("() => window.waiting.size"):
                 last = time.monotonic()
             if time.monotonic() - last > quiet:
                 return
