@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,7 +155,23 @@ class SessionBase:
         return Recipe(kind=kind, model=model, data=data, **facts)
 
     def _new_selection(self) -> Selection:
-        return Selection(component=self._check_component, sample=self._check_sample, target=self._check_target)
+        return Selection(
+            component=self._check_component,
+            sample=self._check_sample,
+            target=self._check_target,
+            tables=lambda: self._table_digests,
+        )
+
+    @cached_property
+    def _table_digests(self) -> dict[str, str]:
+        """Digest of each table that sets of components or samples are counted in."""
+        found = {}
+        for name, layer in self.model.layers.items():
+            facts = f"{self.model.fingerprint.digest}/{name}/unit/{layer.n_components}"
+            found[f"{name}/unit/"] = hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
+        if self._data is not None:
+            found["sample"] = self._data.fingerprint.digest[:16]
+        return found
 
     def _check_component(self, value: Any) -> str:
         return str(self.model.layers.component(value))

@@ -107,14 +107,18 @@ class FakeSession:
         }
         for values in self.values.values():
             values[:, 3] = 0  # a component that never answers
-        self.selection = Selection(component=self._component, sample=self._sample)
+        self.selection = self._new_selection()
         self._groups = {"": self.selection}
 
     def group(self, name):
         """The selection of a group."""
         if name not in self._groups:
-            self._groups[name] = Selection(component=self._component, sample=self._sample)
+            self._groups[name] = self._new_selection()
         return self._groups[name]
+
+    def _new_selection(self):
+        tables = {**{f"{name}/unit/": f"fake-{m}" for name, m in self.n_components.items()}, "sample": "fake-data"}
+        return Selection(component=self._component, sample=self._sample, tables=lambda: tables)
 
     def class_names(self):
         """Names of the outputs."""

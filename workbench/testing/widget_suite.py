@@ -41,6 +41,13 @@ class Page:
         """Set view state."""
         self.widget._handle_msg({"content": {"data": {"method": "update", "state": state}}, "buffers": []})
 
+    def say(self, page: str = "page", number: int | None = None, **values: Any) -> int:
+        """Change the selection, as scripts do; returns the page's number."""
+        self._count += 1
+        number = self._count if number is None else number
+        self.put(**values, _said={"page": page, "number": number, "values": values})
+        return number
+
     def post(self, kind: Any, body: Any = None, buffers: Any = (), **extra: Any) -> str:
         """Ask without waiting; returns the number of the question."""
         self._count += 1
@@ -180,6 +187,32 @@ class WidgetSuite:
                 page.put(**{field: values[1]})
                 assert getattr(session.selection, field) == values[1] and session.selection.origin == widget.model_id
         assert widget.wait(20)
+
+    def test_what_the_page_says_is_heard_once_and_answered_with_its_number(self, session, widget, monkeypatch):
+        page, other = Page(widget), self.make(session)
+        assert other.wait(20)
+        values = {"component": ("bn2/unit/11", "bn2/unit/12", "bn2/unit/99999"), "sample": (9, 10, 99999)}
+        for field in values.keys() & set(widget.follows):
+            first, second, wrong = values[field]
+            number = page.say(f"tab-{field}", **{field: first})
+            assert getattr(session.selection, field) == getattr(other, field) == first
+            assert other._seen[f"tab-{field}"] == widget._seen[f"tab-{field}"] == number
+            page.say(f"tab-{field}", number - 1, **{field: second})  # late, and no news
+            assert getattr(session.selection, field) == first
+            with lenient(monkeypatch):
+                page.say(f"tab-{field}", number + 5, **{field: wrong})
+            back = [data["state"] for _, data, _ in page.heard if field in (data or {}).get("state", {})]
+            assert back[-1][field] == first and back[-1]["_seen"][f"tab-{field}"] == number + 5
+        other.close()
+        widget.wait(20)
+
+    def test_hovering_reaches_python_only_where_someone_listens(self, session, widget):
+        assert widget._wants_hover is False
+        seen: list[Any] = []
+        session.selection.observe(lambda change: seen.append(change["new"]), names="hover")
+        assert widget._wants_hover is True
+        Page(widget).say(hover="bn2/unit/3")
+        assert seen == ["bn2/unit/3"]
 
     def test_a_group_has_a_selection_of_its_own(self, session):
         left, again = self.make(session, group="left"), self.make(session, group="left")

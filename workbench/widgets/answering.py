@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 class Answering:
     """The part of `SessionWidget` that messages reach; expects its traits and jobs."""
 
-    follows: tuple[str, ...] = ()
-    """Fields of the selection that are traits of the widget, which the page may set like its view state."""
-
     _handlers: dict[str, tuple[str, dict[str, Any]]] = {}
 
     if TYPE_CHECKING:
         _is_closed: bool
+        _hear: Any
+        follows: tuple[str, ...]
+        hold_sync: Any
         send: Any
         keys: Any
         traits: Any
@@ -62,19 +62,29 @@ class Answering:
         accepted: dict[str, Any] = {}
         refused: list[str] = []
         error: Exception | None = None
-        for name, value in sync_data.items():
+        sync_data = dict(sync_data)
+        with self.hold_sync():
+            if (said := sync_data.pop("_said", None)) is not None:
+                try:
+                    news = self._hear(said)
+                    for field in said["values"]:  # which the page also set as traits
+                        sync_data.pop(field, None)
+                    sync_data.update(news)
+                except WorkbenchError as why:
+                    refused, error = ["_seen"], why
+            for name, value in sync_data.items():
+                try:
+                    accepted[name] = self._acceptable(name, value)
+                except (WorkbenchError, traitlets.TraitError) as why:
+                    refused.append(name)
+                    error = why
             try:
-                accepted[name] = self._acceptable(name, value)
-            except (WorkbenchError, traitlets.TraitError) as why:
-                refused.append(name)
+                if accepted:
+                    super().set_state(accepted)  # type: ignore[misc]
+            except Exception as why:
                 error = why
-        try:
-            if accepted:
-                super().set_state(accepted)  # type: ignore[misc]
-        except Exception as why:
-            error = why
         if refused:
-            self.send_state(refused)
+            self.send_state([*refused, "_seen"])
         if error is not None:
             self.show_error(", ".join(refused) or "a change", error)
             if settings().strict:
@@ -87,7 +97,8 @@ class Answering:
         if type(self)._is_ours(name):
             if not (trait.metadata.get("view") or name in self.follows):
                 raise BadValueError(f"{name} of {type(self).__name__} is written by Python only.")
-            trait._validate(self, value)
+            read = trait.metadata.get("from_json", lambda value, widget: value)
+            trait._validate(self, read(value, self))
         return value
 
     @classmethod

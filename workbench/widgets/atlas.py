@@ -11,7 +11,7 @@ import traitlets
 from workbench.core import check
 from workbench.core.errors import BadValueError, StaleError, UnknownComponentError
 from workbench.core.results import Atlas
-from workbench.widgets import wire
+from workbench.widgets import linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.board import arrange, centres
 from workbench.widgets.esm import css, esm
@@ -58,7 +58,9 @@ class AtlasBrowser(SessionWidget):
     stands_for = "component"
 
     component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
-    components = traitlets.Any((), help="Addresses of the selected set, in the order of selection.").tag(sync=True)
+    components = traitlets.Any((), help="Addresses of the selected set, in the order of selection.").tag(
+        sync=True, **linking.members
+    )
     layer = traitlets.Unicode("", help="Layer on show.").tag(sync=True)
     overlay = traitlets.Unicode("", help="Column that colours the cells; empty for the first.").tag(
         sync=True, view=True
@@ -159,15 +161,6 @@ class AtlasBrowser(SessionWidget):
         """Crops of some components on one sheet."""
         self._check_positions(digest, components)
         return self.submit(self._tiles, components, size, title="Crops", quiet=True)
-
-    @on("choose", digest=str)
-    def _on_choose(self, digest: str, buffers: list[Any]) -> dict[str, int]:
-        """A set too large for addresses: uint32 positions, with the digest of the board they count on."""
-        positions = np.frombuffer(buffers[0], dtype="<u4").tolist()
-        self._check_positions(digest, positions)
-        ids = self._atlas().ids()
-        self.components = tuple(ids[i] for i in positions)
-        return {"n": len(positions)}
 
     def _check_positions(self, digest: str, positions: list[int]) -> None:
         atlas = self._atlas()

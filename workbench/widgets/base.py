@@ -16,10 +16,11 @@ import traitlets
 
 from workbench.core.errors import BadValueError, WorkbenchError, nearest
 from workbench.core.registry import WIDGETS
-from workbench.session.deliver import free, gate
+from workbench.session.deliver import free
 from workbench.widgets.answering import Answering
 from workbench.widgets.choosing import ids_of, selection_of, session_of
 from workbench.widgets.handlers import on
+from workbench.widgets.linking import Linking
 from workbench.widgets.working import Working
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def register_widget(name: str, *, shows: type | tuple[type, ...] = (), stable: b
     return WIDGETS.register(name, shows=shows if isinstance(shows, tuple) else (shows,), stable=stable)
 
 
-class SessionWidget(Answering, Working, anywidget.AnyWidget):
+class SessionWidget(Answering, Working, Linking, anywidget.AnyWidget):
     """Base class of all widgets.
 
     A subclass names its script (`_esm`), tags what the page may change with ``view=True`` and what Python sends with
@@ -87,9 +88,6 @@ class SessionWidget(Answering, Working, anywidget.AnyWidget):
     state_version = traitlets.Int(1, help="Version of the view state's form.").tag(sync=True)
     _problem = traitlets.Dict(help="The error on show: asked, message, hint, type, trace.").tag(sync=True)
 
-    stands_for: str = ""
-    """The field of the selection that is this widget's `value` where ipywidgets asks for one."""
-
     def __init__(self, source: Any = None, *, session: Any = None, group: str = "", **view: Any):
         self._check_names(view)
         self._prepare(f"{type(self).__name__}-{next(_numbers)}")
@@ -125,38 +123,6 @@ class SessionWidget(Answering, Working, anywidget.AnyWidget):
         return ""
 
     # The selection ----------------------------------------------------------------------------------------------------
-
-    @traitlets.validate("component", "sample", "target", "components", "samples")
-    def _is_known(self, proposal: Any) -> Any:
-        return self.shared.check(proposal["trait"].name, proposal["value"])
-
-    def _follow(self) -> None:
-        if not self.follows:
-            return
-        fields = list(self.follows)
-        for field in fields:
-            # What is chosen already is shown; what the caller asks for is chosen.
-            if getattr(self, field) in (None, "", ()):
-                setattr(self, field, getattr(self.shared, field))
-            else:
-                self.shared.set(origin=self.model_id, **{field: getattr(self, field)})
-
-        def take(change: Any) -> None:
-            if not self._is_closed:
-                with gate():
-                    setattr(self, change["name"], getattr(self.shared, change["name"]))
-
-        def give(change: Any) -> None:
-            self.shared.set(origin=self.model_id, **{change["name"]: change["new"]})
-
-        if self.stands_for:
-            traitlets.link((self, self.stands_for), (self, "value"))
-        self.shared.observe(take, names=fields)
-        self.observe(give, names=fields)
-        self._undo += [
-            lambda: self.shared.unobserve(take, names=fields),
-            lambda: self.unobserve(give, names=fields),
-        ]
 
     def on_select(self, callback: Callable[[pd.DataFrame], None]) -> Callable[[], None]:
         """Call `callback(frame)` whenever the selection of this widget changes; returns a function that ends it."""
