@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("playwright")
 
 from workbench.core.errors import StoreError
-from workbench.testing.browser import WidgetPage, browser, chromium
+from workbench.testing.browser import WidgetPage, chromium
 from workbench.testing.fake_session import FakeSession
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer
 
@@ -14,12 +14,6 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture

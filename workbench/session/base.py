@@ -74,6 +74,13 @@ class SessionBase:
         """Whether the session was opened with a data set."""
         return self._data is not None
 
+    def digests(self) -> dict[str, str]:
+        """What views and findings made here are traced to: fingerprints of model and data, by name."""
+        found = {"model": str(self.model.fingerprint)}
+        if self._data is not None:
+            found["data"] = str(self._data.fingerprint)
+        return found
+
     @property
     def pictures(self) -> PictureCache:
         """Decoded pictures, as the model sees them."""

@@ -120,6 +120,10 @@ class FakeSession:
         tables = {**{f"{name}/unit/": f"fake-{m}" for name, m in self.n_components.items()}, "sample": "fake-data"}
         return Selection(component=self._component, sample=self._sample, tables=lambda: tables)
 
+    def digests(self):
+        """Names and digests that change with the size of the layers."""
+        return {"model": f"fake@{sum(self.n_components.values()):08x}", "data": f"fake@{len(self.data):08x}"}
+
     def class_names(self):
         """Names of the outputs."""
         return self._classes
@@ -290,6 +294,11 @@ class FakeSession:
         return np.stack([0.3 * self.heat(sample, 50 + ComponentId.parse(c).index) for c in components])
 
     # Atlas
+    def fit(self, method):
+        """The atlas of the method's layer, as if it had been fitted."""
+        method.atlas_, method.session_ = self.atlas(method.layer), self
+        return method
+
     def atlas(self, layer=None):
         """The atlas of a layer, clustered."""
         layer = layer or self.layer_name

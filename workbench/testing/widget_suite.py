@@ -10,7 +10,9 @@ class TestMine(WidgetSuite):
 from __future__ import annotations
 
 import contextlib
+import html.parser as html_parser
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -21,9 +23,12 @@ import pytest
 from workbench.core.errors import BadValueError, CancelledError, StoreError, WorkbenchError
 from workbench.session.deliver import flush
 from workbench.testing.fake_session import FakeSession
-from workbench.widgets import wire
+from workbench.widgets import stills, wire
 
-__all__ = ["Page", "WidgetSuite"]
+__all__ = ["HOSTILE", "Page", "WidgetSuite"]
+
+HOSTILE = "<img src=x onerror=alert(1)> \"quoted\" 'and'\nbroken"
+"""Text as a data set may hold it, which must be shown as text in every form."""
 
 
 class Page:
@@ -136,7 +141,7 @@ class WidgetSuite:
     def test_a_state_that_does_not_fit_is_reported(self, widget):
         before = widget.state()
         reports = widget.restore({"widget": "Other", "nonsense": 1, "height": "tall", "version": 9})
-        assert len(reports) == 2 and widget.state() == before
+        assert len(reports) == 3 and widget.state() == before
 
     def test_unknown_options_are_explained(self, session):
         with pytest.raises(BadValueError, match="has no option 'heigt'.*Nearest"):
@@ -311,3 +316,82 @@ class WidgetSuite:
         assert set(selection.index) <= set(widget.selected())
         figure = widget.plot()
         assert type(figure).__name__ == "Figure" and len(figure.data)
+
+    # Kept views ---------------------------------------------------------------------------------------------------
+
+    def test_the_still_has_three_forms_within_their_budgets(self, session, widget):
+        widget.prepare_still()
+        started = time.perf_counter()
+        still = widget.snapshot()
+        html, png = still.html(), still.png()
+        assert time.perf_counter() - started < 0.5  # 0.1 s on an idle machine
+        assert len(html.encode()) <= stills.HTML_BYTES and len(png) <= stills.PNG_BYTES
+        assert png[:8] == b"\x89PNG\r\n\x1a\n" and "\n" not in still.text() and len(still.text()) < 300
+        seen = Seen(html)
+        assert all(image.get("alt") for image in seen.images)
+        assert not seen.addresses and not {"script", "style", "link", "iframe"} & seen.tags
+        assert widget.snapshot().html() == html
+
+    def test_a_still_before_anything_is_there_says_how_to_get_it(self, session):
+        session.delay = 1.0
+        widget = self.make(session)
+        still = widget.snapshot()
+        assert Seen(still.html()).tags and still.png() and still.text()
+        widget.close()
+
+    def test_text_from_the_data_stays_text_in_stills(self, session, widget):
+        widget.title = HOSTILE
+        widget.prepare_still()
+        html = widget.snapshot().html()
+        assert "onerror" not in str(Seen(html).images) and "<img src=x" not in html
+
+    def test_the_code_rebuilds_the_view(self, session, widget):
+        import workbench as wb
+
+        for name, value in self.changes.items():
+            setattr(widget, name, value)
+        names: dict[str, Any] = {"wb": wb, "s": session}
+        *imports, call = [line for line in widget.to_code().splitlines() if not line.startswith("#")]
+        exec("\n".join(imports), names)
+        again = eval(call, names)
+        assert again.wait(20) and again.state() == widget.state()
+        again.close()
+
+    def test_what_the_view_rests_on_is_named(self, widget):
+        page = Page(widget)
+        assert json.loads(page.ask("recipe")[0]["result"]["text"]) == widget.recipe()
+        assert page.ask("code")[0]["result"]["text"] == widget.to_code()
+        assert widget.recipe()["model"] == widget.session.digests()["model"]
+
+    def test_a_state_made_elsewhere_says_so(self, session, widget):
+        state = widget.state()
+        state["made_with"] = {**state["made_with"], "model": "other@12345678"}
+        (report,) = widget.restore(state)
+        assert "made with other@12345678" in report
+
+    def test_it_becomes_a_page_within_the_size_allowed(self, widget, tmp_path):
+        report = widget.to_html(tmp_path / "page.html")
+        assert report.n_bytes == (tmp_path / "page.html").stat().st_size <= 20e6
+        assert not report.left_out and not list(tmp_path.glob(".*"))
+        record = json.loads(re.search(r'id="wb-record">(.*?)</script>', (tmp_path / "page.html").read_text())[1])
+        assert [one["id"] for one in record["widgets"]] == [widget.model_id]
+
+
+class Seen(html_parser.HTMLParser):
+    """What a reader of a piece of HTML would meet: its tags, its images, and addresses outside it."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: set[str] = set()
+        self.images: list[dict[str, str | None]] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
+        for name, value in attrs:
+            if name in ("src", "href", "action", "srcset", "data") and not (value or "").startswith("data:image/"):
+                self.addresses.append(str(value))
+            assert not name.startswith("on"), f"a handler in {tag}: {name}"

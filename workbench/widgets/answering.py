@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ class Answering:
     if TYPE_CHECKING:
         _is_closed: bool
         _hear: Any
+        to_code: Any
+        recipe: Any
         follows: tuple[str, ...]
         hold_sync: Any
         send: Any
@@ -161,6 +164,14 @@ class Answering:
     @on("cancel")
     def _on_cancel(self) -> None:
         self.cancel()
+
+    @on("code")
+    def _on_code(self) -> dict[str, str]:
+        return {"text": self.to_code()}
+
+    @on("recipe")
+    def _on_recipe(self) -> dict[str, str]:
+        return {"text": json.dumps(self.recipe(), indent=2)}
 
     @on("dismiss")
     def _on_dismiss(self) -> None:

@@ -77,7 +77,7 @@ function render({ model, el }) {
       .map((name, k) => ({ name, at: [places[2 * k], places[2 * k + 1]], weight: (sizes.get(k) || 0) / largest }))
       .filter(({ at, weight, name }) => weight > 0 && name && Number.isFinite(at[0]))
       .sort((a, b) => b.weight - a.weight);
-    tiles.load({ digest: given.digest, cells, grid: given.grid, n: given.n, isAvailable: given.has_tiles });
+    tiles.load({ digest: given.digest, cells, grid: given.grid, n: given.n, isAvailable: given.has_tiles, isRecorded: given.is_recorded });
     measure();
     board.load({ cells, grid: given.grid, n: given.n, names });
     const box = state.get("view_box");
