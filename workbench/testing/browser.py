@@ -277,8 +277,8 @@ const {show, receive, decoded, encoded, join, split} = workbenchHost;
 const link = {
   save: (model, changed) => {
     const {state, paths, buffers} = split(changed);
-    const data = {method: 'update', state};
-    window.fromPage(JSON.stringify({id: model.id, data, paths, buffers: buffers.map(encoded)}));
+    const data = {method: 'update', state, buffer_paths: paths};
+    window.fromPage(JSON.stringify({id: model.id, data, buffers: buffers.map(encoded)}));
   },
   send: (model, content, buffers) =>
     window.fromPage(JSON.stringify({id: model.id, data: {method: 'custom', content}, buffers: buffers.map(encoded)})),
@@ -358,10 +358,6 @@ class WidgetPage:
         message = json.loads(text)
         widget = self.widgets[message["id"]]
         buffers = [base64.b64decode(b) for b in message.get("buffers", [])]
-        if paths := message.get("paths"):
-            from ipywidgets.widgets.widget import _put_buffers
-
-            _put_buffers(message["data"]["state"], paths, buffers)
         widget._handle_msg({"content": {"data": message["data"]}, "buffers": buffers})
 
     def pump(self) -> int:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ipywidgets.widgets.widget import _remove_buffers
 
 from workbench.core.errors import BadValueError, CancelledError, StoreError, WorkbenchError
 from workbench.session.deliver import flush
@@ -44,7 +45,9 @@ class Page:
 
     def put(self, **state: Any) -> None:
         """Set view state."""
-        self.widget._handle_msg({"content": {"data": {"method": "update", "state": state}}, "buffers": []})
+        plain, paths, buffers = _remove_buffers(state)
+        data = {"method": "update", "state": plain, "buffer_paths": paths}
+        self.widget._handle_msg({"content": {"data": data}, "buffers": [memoryview(b) for b in buffers]})
 
     def say(self, page: str = "page", number: int | None = None, **values: Any) -> int:
         """Change the selection, as scripts do; returns the page's number."""

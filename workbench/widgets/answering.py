@@ -54,7 +54,8 @@ class Answering:
         data = msg["content"]["data"]
         with gate():
             if data["method"] == "update":
-                self.set_state(data.get("state", {}))
+                state = data.get("state", {})
+                self.set_state(wire.with_buffers(state, data.get("buffer_paths", []), msg.get("buffers", [])))
             elif data["method"] == "request_state":
                 self.send_state()
             elif data["method"] == "custom":

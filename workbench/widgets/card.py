@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import traitlets
 
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, IncompleteError
 from workbench.core.ids import ComponentId
 from workbench.session.deliver import deliver
 from workbench.widgets import wire
@@ -168,9 +168,18 @@ class ComponentCard(SessionWidget):
 
     def _spread_and_mark(self, component: str, by: str, sample: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
         address = ComponentId.parse(component)
-        table = (
-            self.session.activations(address.layer) if by == "activation" else self.session.relevances(address.layer)
-        )
+        try:
+            read = self.session.activations if by == "activation" else self.session.relevances
+            table = read(address.layer)
+        except IncompleteError as error:  # a sweep that kept references alone: the card does without
+            spread = {
+                "component": component,
+                "quantity": by,
+                "n": 0,
+                "counts": np.zeros(0, np.uint32),
+                "why": error.hint,
+            }
+            return spread, {"component": component, "sample": sample, "quantity": by, "value": None, "rank": None}
         column = np.asarray(table.values[:, address.index], dtype=np.float32)
         known = column[np.isfinite(column)]
         counts, edges = np.histogram(known, bins=_BINS) if known.size else (np.zeros(0, int), np.zeros(0))

@@ -36,6 +36,7 @@ __all__ = [
     "tiles",
     "unpack",
     "weight",
+    "with_buffers",
 ]
 
 TRAIT_BYTES = 4_000_000
@@ -84,6 +85,16 @@ def unpack(packed: Mapping[str, Any]) -> np.ndarray:
     """The array that `pack` described."""
     data = np.frombuffer(packed["data"], dtype=np.dtype(packed["dtype"]).newbyteorder("<"))
     return data.reshape(packed["shape"])
+
+
+def with_buffers(state: dict[str, Any], paths: Sequence[Sequence[Any]], buffers: Sequence[Any]) -> dict[str, Any]:
+    """The state that a page sent, its buffers in their places; `state` is changed."""
+    for path, buffer in zip(paths, buffers, strict=True):
+        at: Any = state
+        for step in path[:-1]:
+            at = at[step]
+        at[path[-1]] = buffer
+    return state
 
 
 def _listed() -> str:

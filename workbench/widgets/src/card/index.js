@@ -135,6 +135,10 @@ function render({ model, el }) {
       replace(spread, state.get("status") === "still" ? h("p", { class: "wb-none" }, "Its values are not in this page.") : h("div", { class: "wb-spread-wait wb-waiting" }));
       return replace(facts, "\u00a0");
     }
+    if (given.why) {
+      replace(spread, h("p", { class: "wb-none" }, "The sweep kept references alone, not the values they were chosen from."));
+      return replace(facts, given.why);
+    }
     const packed = { ...given, counts: array(given.counts), edges: array(given.edges) };
     const marked = current(mark) && mark.quantity === given.quantity && mark.sample === state.get("sample") ? mark : null;
     const width = Math.floor(spread.clientWidth);
