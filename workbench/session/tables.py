@@ -16,6 +16,7 @@ from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteEr
 from workbench.core.results import ActivationTable, ReferenceSet
 from workbench.session.base import SessionBase
 from workbench.sweeps.index import reference_index
+from workbench.sweeps.narrow import widen
 from workbench.sweeps.plan import SweepPlan, measured, plan_sweep, rule_facts
 from workbench.sweeps.references import class_statistics
 from workbench.sweeps.run import run_sweep
@@ -36,8 +37,8 @@ DEFAULT_RULE = "EpsilonPlusFlat"
 KEPT_REFERENCES = 40
 """References per component that a sweep keeps; who asks for more has the tables read again."""
 
-REFERENCES_VERSION = 4
-"""Raised when references change: 2, equal activations are ordered by their mean; 3, whole numbers in fewer bytes."""
+REFERENCES_VERSION = 5
+"""Raised when references change: 2, equal activations are ordered by their mean; 5, whole numbers in fewest bytes."""
 
 T = TypeVar("T")
 
@@ -257,7 +258,7 @@ class Tables(SessionBase):
         self, found: Pass, layer: str, by: str, per_origin: int, k: int, rule: Any, target: Target
     ) -> ReferenceSet:
         made, digest = self._kept_references(found, layer, by, per_origin, k)
-        ids = made["ids"][:, :k].to(torch.int64)
+        ids = widen(made["ids"][:, :k])
         valid = found.whole("is_valid")
         return ReferenceSet(
             layer=layer,
@@ -269,9 +270,9 @@ class Tables(SessionBase):
             n_samples=int(valid.sum()),
             n_origins=len(np.unique(self.data.origins[valid.numpy()])),
             per_origin=per_origin,
-            peak=made["peak"][:, :k].to(torch.int32),
+            peak=widen(made["peak"][:, :k], torch.int32),
             shape=self.model.layers.usable(layer).position_shape,
-            target=made["target"][:, :k].to(torch.int64) if "target" in made else None,
+            target=_joined(found.whole("target"), ids) if by == "relevance" else None,
             target_text=str(target) if by == "relevance" else "",
             coverage=found.coverage,
             recipe=digest,
@@ -314,6 +315,11 @@ class Tables(SessionBase):
 
 def _with_prefix(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in arrays.items() if name.startswith(prefix)}
+
+
+def _joined(column: Tensor, ids: Tensor) -> Tensor:
+    """What a column with one number per sample says of each reference; -1 in empty slots."""
+    return torch.where(ids >= 0, column[ids.clamp(min=0)], -1)
 
 
 def _rule_and_target(rule: Any, target: Any) -> tuple[Any, Target]:

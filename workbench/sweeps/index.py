@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workbench.sweeps.narrow import narrow
 from workbench.sweeps.references import Block, TopReferences
 from workbench.sweeps.tables import Pass
 
@@ -36,8 +37,7 @@ def reference_index(
     Returns
     -------
     dict of tensors (component, k)
-        ``layer|kind|ids``, ``…|values``, ``…|peak``, and for relevances ``…|target``; -1 (-inf) in empty slots. Whole
-        numbers take two bytes where they fit.
+        ``layer|kind|ids``, ``…|values``, ``…|peak``; whole numbers as `narrow` stores them, -inf in empty slots.
     """
     wanted = [(layer, kind) for layer in layers for kind in kinds]
     tops = {one: TopReferences(origins, k, per_origin=per_origin) for one in wanted}
@@ -47,20 +47,17 @@ def reference_index(
 
     made: dict[str, Tensor] = {}
     ids: dict[tuple[str, str], Tensor] = {}
-    small = _dtype(len(origins))
+    peaks: dict[tuple[str, str], Tensor] = {}
     for one, top in tops.items():
-        ids[one], values = top.result(partial(_blocks, found, *one))
-        name = "|".join(one)
-        made |= {f"{name}|ids": ids[one].to(small), f"{name}|values": values}
-    has_target = "relevance" in kinds
-    for shard in found.blocks([*(f"{layer}|peak" for layer in layers), *(["target"] if has_target else [])]):
+        ids[one], made[f"{'|'.join(one)}|values"] = top.result(partial(_blocks, found, *one))
+        peaks[one] = torch.full(ids[one].shape, -1, dtype=torch.int32)
+    for shard in found.blocks([f"{layer}|peak" for layer in layers]):
         row_of = torch.full((int(shard["sample"].max()) + 1,), -1, dtype=torch.int64)
         row_of[shard["sample"]] = torch.arange(len(shard["sample"]))
         for one in wanted:
-            _look_up(made, *one, ids[one], shard, row_of)
-    for name, t in made.items():
-        if name.endswith(("|peak", "|target")):
-            made[name] = t.to(_dtype(int(t.max()) + 1))
+            _look_up(peaks[one], ids[one], shard[f"{one[0]}|peak"], row_of)
+    for one in wanted:
+        made |= {f"{'|'.join(one)}|ids": narrow(ids[one]), f"{'|'.join(one)}|peak": narrow(peaks[one])}
     return made
 
 
@@ -77,22 +74,9 @@ def _blocks(found: Pass, layer: str, kind: str) -> Iterator[Block]:
     return (_block(shard, layer, kind) for shard in found.blocks(_names(layer, kind)))
 
 
-def _look_up(
-    made: dict[str, Tensor], layer: str, kind: str, ids: Tensor, shard: dict[str, Tensor], row_of: Tensor
-) -> None:
-    """Fill in peaks and targets of the references that lie in one shard."""
+def _look_up(found: Tensor, ids: Tensor, column: Tensor, row_of: Tensor) -> None:
+    """Fill in what a column of one shard says of the references that lie in it."""
     inside = (ids >= 0) & (ids < len(row_of))
     row = torch.where(inside, row_of[ids.clamp(0, len(row_of) - 1)], -1)
     component, slot = (row >= 0).nonzero(as_tuple=True)
-    at = row[component, slot]
-    name = f"{layer}|{kind}"
-    columns = {"peak": lambda: shard[f"{layer}|peak"][at, component]}
-    if kind == "relevance":
-        columns["target"] = lambda: shard["target"][at].to(torch.int32)
-    for column, read in columns.items():
-        t = made.setdefault(f"{name}|{column}", torch.full(ids.shape, -1, dtype=torch.int32))
-        t[component, slot] = read()
-
-
-def _dtype(n: int) -> torch.dtype:
-    return torch.int16 if n < 1 << 15 else torch.int32
+    found[component, slot] = column[row[component, slot], component]
