@@ -15,10 +15,9 @@ from workbench.core import check
 from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteError
 from workbench.core.results import ActivationTable, ReferenceSet
 from workbench.session.base import SessionBase
-from workbench.sweeps.index import reference_index
-from workbench.sweeps.narrow import widen
+from workbench.sweeps.index import from_arrays, reference_index
 from workbench.sweeps.plan import SweepPlan, measured, plan_sweep, rule_facts
-from workbench.sweeps.references import class_statistics
+from workbench.sweeps.references import Candidates, class_statistics
 from workbench.sweeps.run import run_sweep
 from workbench.sweeps.tables import Pass, activation_table, find_pass, relevance_table
 
@@ -258,19 +257,19 @@ class Tables(SessionBase):
         self, found: Pass, layer: str, by: str, per_origin: int, k: int, rule: Any, target: Target
     ) -> ReferenceSet:
         made, digest = self._kept_references(found, layer, by, per_origin, k)
-        ids = widen(made["ids"][:, :k])
+        ids = made.ids[:, :k]
         valid = found.whole("is_valid")
         return ReferenceSet(
             layer=layer,
             basis="unit",
             by=by,
             ids=ids,
-            values=made["values"][:, :k],
+            values=made.values[:, :k],
             n_valid=(ids >= 0).sum(1),
             n_samples=int(valid.sum()),
             n_origins=len(np.unique(self.data.origins[valid.numpy()])),
             per_origin=per_origin,
-            peak=widen(made["peak"][:, :k], torch.int32),
+            peak=None if made.peak is None else made.peak[:, :k],
             shape=self.model.layers.usable(layer).position_shape,
             target=_joined(found.whole("target"), ids) if by == "relevance" else None,
             target_text=str(target) if by == "relevance" else "",
@@ -278,16 +277,13 @@ class Tables(SessionBase):
             recipe=digest,
         )
 
-    def _kept_references(
-        self, found: Pass, layer: str, by: str, per_origin: int, k: int
-    ) -> tuple[dict[str, Tensor], str]:
-        """Arrays of references and the digest of their recipe: those that the sweep kept, or made now."""
-        name = f"{layer}|{by}|"
+    def _kept_references(self, found: Pass, layer: str, by: str, per_origin: int, k: int) -> tuple[Candidates, str]:
+        """References and the digest of their recipe: those that the sweep kept, or made now."""
         if per_origin == 1 and k <= KEPT_REFERENCES:
             recipe = self._index_recipe(found)
             kept = self.store.get(recipe)
-            if kept is not None and f"{name}ids" in kept:
-                return _with_prefix(kept, name), recipe.digest
+            if kept is not None and f"{layer}|{by}|ids" in kept:
+                return from_arrays(kept, layer, by), recipe.digest
         recipe = self._index_recipe(found, layer=layer, by=by, per_origin=per_origin, k=max(k, KEPT_REFERENCES))
         made = self.store.get_or_make(
             recipe,
@@ -295,7 +291,7 @@ class Tables(SessionBase):
                 found, [layer], [by], self.data.origins, max(k, KEPT_REFERENCES), per_origin=per_origin
             ),
         )
-        return _with_prefix(made, name), recipe.digest
+        return from_arrays(made, layer, by), recipe.digest
 
     def _index_recipe(
         self, found: Pass, *, layer: str = "", by: str = "", per_origin: int = 1, k: int = KEPT_REFERENCES
@@ -311,10 +307,6 @@ class Tables(SessionBase):
             result_version=REFERENCES_VERSION,
             title=f"references of {layer} by {by}" if layer else f"references of {n_layers} layers",
         )  # fmt: skip
-
-
-def _with_prefix(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in arrays.items() if name.startswith(prefix)}
 
 
 def _joined(column: Tensor, ids: Tensor) -> Tensor:

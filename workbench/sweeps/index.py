@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.sweeps.narrow import narrow
-from workbench.sweeps.references import Block, TopReferences
+from workbench.sweeps.narrow import narrow, widen
+from workbench.sweeps.references import Block, Candidates, TopReferences
 from workbench.sweeps.tables import Pass
 
-__all__ = ["reference_index"]
+__all__ = ["as_arrays", "block_of", "from_arrays", "reference_index", "wanted_arrays"]
 
-_COLUMNS = {"activation": "max", "relevance": "relevance"}
+_COLUMNS = {"activation": ("max", "mean"), "relevance": ("relevance",)}
 
 
 def reference_index(
     found: Pass, layers: Sequence[str], kinds: Sequence[str], origins: np.ndarray, k: int, *, per_origin: int = 1
 ) -> dict[str, Tensor]:
-    """The `k` strongest samples of each component of all layers; every shard of the pass is opened twice in all.
+    """The `k` strongest samples of each component of all layers; every shard of the pass is read once.
 
     Parameters
     ----------
@@ -39,44 +38,45 @@ def reference_index(
     dict of tensors (component, k)
         ``layer|kind|ids``, ``…|values``, ``…|peak``; whole numbers as `narrow` stores them, -inf in empty slots.
     """
-    wanted = [(layer, kind) for layer in layers for kind in kinds]
-    tops = {one: TopReferences(origins, k, per_origin=per_origin) for one in wanted}
-    for shard in found.blocks([name for one in wanted for name in _names(*one)]):
+    tops = {(layer, kind): TopReferences(origins, k, per_origin=per_origin) for layer in layers for kind in kinds}
+    names = sorted({name for one in tops for name in wanted_arrays(*one)})
+    for shard in found.blocks(names):
         for one, top in tops.items():
-            top.add(_block(shard, *one))
-
+            top.add(block_of(shard, *one))
     made: dict[str, Tensor] = {}
-    ids: dict[tuple[str, str], Tensor] = {}
-    peaks: dict[tuple[str, str], Tensor] = {}
     for one, top in tops.items():
-        ids[one], made[f"{'|'.join(one)}|values"] = top.result(partial(_blocks, found, *one))
-        peaks[one] = torch.full(ids[one].shape, -1, dtype=torch.int32)
-    for shard in found.blocks([f"{layer}|peak" for layer in layers]):
-        row_of = torch.full((int(shard["sample"].max()) + 1,), -1, dtype=torch.int64)
-        row_of[shard["sample"]] = torch.arange(len(shard["sample"]))
-        for one in wanted:
-            _look_up(peaks[one], ids[one], shard[f"{one[0]}|peak"], row_of)
-    for one in wanted:
-        made |= {f"{'|'.join(one)}|ids": narrow(ids[one]), f"{'|'.join(one)}|peak": narrow(peaks[one])}
+        made |= as_arrays(top.result(), *one)
     return made
 
 
-def _names(layer: str, kind: str) -> list[str]:
-    return [f"{layer}|{_COLUMNS[kind]}", *([f"{layer}|mean"] if kind == "activation" else [])]
+def wanted_arrays(layer: str, kind: str) -> list[str]:
+    """Columns of a sweep that references of one kind are chosen from: value, second value, peak."""
+    return [f"{layer}|{name}" for name in (*_COLUMNS[kind], "peak")]
 
 
-def _block(shard: dict[str, Tensor], layer: str, kind: str) -> Block:
-    column, *second = (shard[name] for name in _names(layer, kind))
-    return Block(column, shard["sample"], shard["is_valid"], second[0] if second else None)
+def block_of(rows: Mapping[str, Tensor], layer: str, kind: str) -> Block:
+    """Rows of a sweep, as references of one kind see them."""
+    values, *second, peak = (rows[name] for name in wanted_arrays(layer, kind))
+    return Block(values, rows["sample"], rows["is_valid"], second[0] if second else None, peak)
 
 
-def _blocks(found: Pass, layer: str, kind: str) -> Iterator[Block]:
-    return (_block(shard, layer, kind) for shard in found.blocks(_names(layer, kind)))
+def as_arrays(found: Candidates, layer: str, kind: str, *, second: bool = False) -> dict[str, Tensor]:
+    """References as they are stored; with the second value where they are to be merged with others."""
+    name = f"{layer}|{kind}"
+    arrays = {f"{name}|ids": narrow(found.ids), f"{name}|values": found.values}
+    if found.peak is not None:
+        arrays[f"{name}|peak"] = narrow(found.peak)
+    if second and found.second is not None:
+        arrays[f"{name}|second"] = found.second
+    return arrays
 
 
-def _look_up(found: Tensor, ids: Tensor, column: Tensor, row_of: Tensor) -> None:
-    """Fill in what a column of one shard says of the references that lie in it."""
-    inside = (ids >= 0) & (ids < len(row_of))
-    row = torch.where(inside, row_of[ids.clamp(0, len(row_of) - 1)], -1)
-    component, slot = (row >= 0).nonzero(as_tuple=True)
-    found[component, slot] = column[row[component, slot], component]
+def from_arrays(arrays: Mapping[str, Tensor], layer: str, kind: str) -> Candidates:
+    """References as `as_arrays` stored them."""
+    name = f"{layer}|{kind}"
+    return Candidates(
+        widen(arrays[f"{name}|ids"]),
+        arrays[f"{name}|values"],
+        arrays.get(f"{name}|second"),
+        widen(arrays[f"{name}|peak"], torch.int32),
+    )

@@ -131,7 +131,7 @@ class FakeContext:
         table = self.activations(layer) if by == "activation" else self.relevances(layer)
         n, origins = len(table), self.data.origins
         ids, values = top_references(
-            lambda: [Block(table.values, torch.arange(n), self._valid)], origins, min(k, n), per_origin=per_origin
+            [Block(table.values, torch.arange(n), self._valid)], origins, min(k, n), per_origin=per_origin
         )
         return ReferenceSet(
             layer, "unit", by, ids, values, (ids >= 0).sum(1), n, len(np.unique(origins)), per_origin, recipe="f" * 32
