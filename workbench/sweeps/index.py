@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from workbench.sweeps.narrow import narrow, widen
 from workbench.sweeps.references import Block, Candidates, TopReferences
 from workbench.sweeps.tables import Pass
 
-__all__ = ["as_arrays", "block_of", "from_arrays", "reference_index", "wanted_arrays"]
+if TYPE_CHECKING:
+    from workbench.sweeps.plan import SweepPlan
+
+__all__ = ["as_arrays", "block_of", "from_arrays", "kinds_of", "reference_index", "wanted_arrays"]
 
 _COLUMNS = {"activation": ("max", "mean"), "relevance": ("relevance",)}
 
@@ -47,6 +51,11 @@ def reference_index(
     for one, top in tops.items():
         made |= as_arrays(top.result(), *one)
     return made
+
+
+def kinds_of(plan: SweepPlan) -> tuple[str, ...]:
+    """What the references of a sweep may be ordered by."""
+    return ("activation",) if plan.rule is None else ("activation", "relevance")
 
 
 def wanted_arrays(layer: str, kind: str) -> list[str]:

@@ -20,7 +20,24 @@ from torch import Tensor, nn
 
 from workbench.core.errors import NotFiniteError
 
-__all__ = ["Block", "Candidates", "TopReferences", "class_statistics", "merged", "pack", "top_references", "unpack"]
+__all__ = [
+    "KEPT_REFERENCES",
+    "REFERENCES_VERSION",
+    "Block",
+    "Candidates",
+    "TopReferences",
+    "class_statistics",
+    "merged",
+    "pack",
+    "top_references",
+    "unpack",
+]
+
+KEPT_REFERENCES = 40
+"""References per component that a sweep keeps; who asks for more has the tables read again."""
+
+REFERENCES_VERSION = 5
+"""Raised when references change: 2, equal activations are ordered by their mean; 5, whole numbers in fewest bytes."""
 
 
 @dataclass(frozen=True, eq=False)
