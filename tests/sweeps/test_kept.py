@@ -15,6 +15,7 @@ from workbench.attribution.base import Target
 from workbench.attribution.rules import composite
 from workbench.core.errors import BadValueError, CancelledError, DamagedEntryError, IncompleteError, StaleError
 from workbench.core.progress import SilentProgress
+from workbench.methods import ConceptAtlas
 from workbench.session.session import Session
 from workbench.session.tables import KEPT_REFERENCES
 from workbench.store import Store
@@ -177,6 +178,7 @@ def test_what_was_not_kept_is_an_error_with_a_hint(opened):
     asked = {
         "activations": lambda: session.activations("pool"),
         "relevances": lambda: session.relevances("pool"),
+        "kept references alone, not its activations": lambda: session.fit(ConceptAtlas("pool", relevance=False)),
         "not its relevances": lambda: session.class_statistics("pool"),
         "not its activations": lambda: session.class_statistics("pool", "activation"),
         "41 of each": lambda: session.references("pool", k=41),
@@ -429,3 +431,17 @@ def test_killed_at_random_points_it_goes_on_to_the_same_bytes(processes, tmp_pat
                 points.add(len(store.shards(plan.recipe, plan.bounds).present))
         assert content(path) == whole, f"after {n_kills} kills"
     assert len(points) >= 3, sorted(points)
+
+
+def test_of_two_processes_at_once_the_second_waits_and_reads(processes, tmp_path):
+    path, options = str(tmp_path / "store"), {"seconds_per_batch": 0.01, "keep": "references"}
+    events = [processes.Event(), processes.Event()]
+    children = [
+        processes.Process(target=sweep_small, args=(path, 300), kwargs={**options, "started": e}) for e in events
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0]
+    assert [entry.kind for entry in Store.open(path).entries()] == ["references"]

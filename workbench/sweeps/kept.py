@@ -134,7 +134,8 @@ def keep_references(
 ) -> KeptIndex:
     """Run a planned sweep that keeps references alone, or what is missing of it.
 
-    Class statistics are not kept: a number per class and component would take more room than all references.
+    Of each sample there remain its target, score and sum of relevance. Its outputs are not kept, nor are class
+    statistics: a number per class and component would take more room than all references.
 
     Raises
     ------
