@@ -16,7 +16,7 @@ from workbench.sweeps.tables import Pass
 if TYPE_CHECKING:
     from workbench.sweeps.plan import SweepPlan
 
-__all__ = ["as_arrays", "block_of", "from_arrays", "kinds_of", "reference_index", "wanted_arrays"]
+__all__ = ["as_arrays", "block_of", "from_arrays", "kinds_of", "reference_index", "tops_of", "wanted_arrays"]
 
 _COLUMNS = {"activation": ("max", "mean"), "relevance": ("relevance",)}
 
@@ -42,7 +42,7 @@ def reference_index(
     dict of tensors (component, k)
         ``layer|kind|ids``, ``…|values``, ``…|peak``; whole numbers as `narrow` stores them, -inf in empty slots.
     """
-    tops = {(layer, kind): TopReferences(origins, k, per_origin=per_origin) for layer in layers for kind in kinds}
+    tops = tops_of(layers, kinds, origins, k, per_origin=per_origin)
     names = sorted({name for one in tops for name in wanted_arrays(*one)})
     for shard in found.blocks(names):
         for one, top in tops.items():
@@ -51,6 +51,15 @@ def reference_index(
     for one, top in tops.items():
         made |= as_arrays(top.result(), *one)
     return made
+
+
+def tops_of(
+    layers: Sequence[str], kinds: Sequence[str], origins: np.ndarray, k: int, *, per_origin: int = 1
+) -> dict[tuple[str, str], TopReferences]:
+    """Nothing chosen yet, for each layer and kind."""
+    if len(np.unique(origins)) == len(origins):  # every sample is an original: none has a view too many
+        per_origin = 0
+    return {(layer, kind): TopReferences(origins, k, per_origin=per_origin) for layer in layers for kind in kinds}
 
 
 def kinds_of(plan: SweepPlan) -> tuple[str, ...]:

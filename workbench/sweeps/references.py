@@ -156,10 +156,8 @@ class TopReferences:
     """
 
     def __init__(self, origins: np.ndarray, k: int, *, per_origin: int = 1):
-        self.k = k
+        self.k, self.per_origin = k, per_origin
         self._origin_of = torch.from_numpy(np.ascontiguousarray(origins, dtype=np.int64))
-        are_all_originals = len(np.unique(origins)) == len(origins)
-        self.per_origin = 0 if are_all_originals else per_origin
         self._best: Candidates | None = None
 
     def add(self, block: Block) -> None:
