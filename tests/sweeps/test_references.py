@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workbench.core.errors import NotFiniteError
-from workbench.sweeps.references import Block, class_statistics, pack, top_references, unpack
+from workbench.sweeps.references import Block, TopReferences, class_statistics, pack, top_references, unpack
 
 
 def slow(values, second, is_valid, origins, k, per_origin):
@@ -135,6 +135,32 @@ def test_every_order_of_blocks_gives_the_same(per_origin):
         for starts in itertools.permutations(range(0, 30, 6))
     ]
     assert all(torch.equal(ids, every[0][0]) and torch.equal(found, every[0][1]) for ids, found in every)
+
+
+@pytest.mark.parametrize("per_origin", [0, 1, 2])
+def test_what_is_chosen_from_parts_merges_to_what_is_chosen_from_all(per_origin):
+    g = torch.Generator().manual_seed(per_origin)
+    for trial in range(20):
+        n, k = 60, int(torch.randint(2, 15, (1,), generator=g))
+        values = torch.randint(-2, 2 if trial % 2 else 40, (n, 4), generator=g).float() * -0.5
+        second = torch.randint(0, 3, (n, 4), generator=g).float()
+        peak = torch.randint(0, 99, (n, 4), generator=g, dtype=torch.int32)
+        is_valid, origins = torch.rand(n, generator=g) > 0.1, torch.randint(0, 25, (n,), generator=g).numpy()
+        order = torch.randperm(n, generator=g)
+        whole = TopReferences(origins, k, per_origin=per_origin)
+        for part in order.split(23):  # samples in no order at all
+            top = TopReferences(origins, k, per_origin=per_origin)
+            for rows in part.split(9):
+                top.add(Block(values[rows], rows, is_valid[rows], second[rows], peak[rows]))
+            whole.merge(top.result())
+        found = whole.result()
+        expected = slow(values.numpy(), second.numpy(), is_valid.numpy(), origins, k, per_origin)
+        assert np.array_equal(found.ids.numpy(), expected[0]) and np.array_equal(found.values.numpy(), expected[1])
+        component, slot = (found.ids >= 0).nonzero(as_tuple=True)
+        sample = found.ids[component, slot]
+        assert torch.equal(found.peak[component, slot], peak[sample, component])
+        assert torch.equal(found.second[component, slot], second[sample, component])
+        assert bool((found.peak[found.is_empty] == -1).all())
 
 
 def test_ids_may_lie_far_apart():
