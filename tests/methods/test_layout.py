@@ -94,6 +94,14 @@ def test_groups_that_lie_apart_are_found(seed):
     assert np.array_equal(found, k_means(points, 4, seed=seed))
 
 
+def test_of_many_points_some_say_where_the_groups_lie(monkeypatch):
+    monkeypatch.setattr(layout, "_MOST_IN_CLUSTERING", 40)
+    rng = np.random.default_rng(0)
+    true = rng.permutation(np.repeat(np.arange(3), (90, 60, 30)))
+    points = np.array([[0, 0], [10, 0], [0, 10]])[true] + rng.normal(0, 0.3, (180, 2))
+    assert np.array_equal(k_means(points, 3, seed=0), true)
+
+
 def test_no_single_point_is_better_off_elsewhere():
     points = np.random.default_rng(3).normal(size=(40, 2))
     found = k_means(points, 5, seed=0)

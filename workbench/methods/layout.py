@@ -19,6 +19,8 @@ __all__ = ["LEAST_FOR_UMAP", "k_means", "n_clusters_for", "pca_layout", "umap_la
 LEAST_FOR_UMAP = 10
 """Fewer points than this are laid out by PCA."""
 
+# Of more points, evenly spread ones say where the groups lie.
+_MOST_IN_CLUSTERING = 10_000
 # From about this size of the smaller side on, all principal components cost more than the two that are wanted.
 _MOST_IN_FULL = 1500
 
@@ -137,11 +139,15 @@ def k_means(points: np.ndarray, n: int, *, seed: int, n_starts: int = 4) -> np.n
     """
     points = points.astype(np.float64)
     rng = np.random.default_rng(seed)
-    best, best_error = np.zeros(len(points), np.int64), np.inf
+    some = points[:: -(-len(points) // _MOST_IN_CLUSTERING)]
+    best, best_error = np.zeros(len(some), np.int64), np.inf
     for _ in range(n_starts):
-        labels, error = _lloyd(points, _spread(points, n, rng))
+        labels, error = _lloyd(some, _spread(some, n, rng))
         if error < best_error - 1e-12:
             best, best_error = labels, error
+    if len(some) < len(points):
+        centres = np.stack([some[best == i].mean(0) for i in np.unique(best)])
+        best = _nearest_centre(points, centres)
     _, best = np.unique(best, return_inverse=True)
     by_size = np.argsort(-np.bincount(best), kind="stable")
     return np.argsort(by_size)[best].astype(np.int32)
@@ -167,14 +173,17 @@ def _spread(points: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
 def _lloyd(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, float]:
     labels = np.full(len(points), -1)
     for _ in range(100):
-        distance = ((points[:, None] - centres[None]) ** 2).sum(2)
-        nearest_centre = distance.argmin(1)
+        nearest_centre = _nearest_centre(points, centres)
         if np.array_equal(nearest_centre, labels):
             break
         labels = nearest_centre
         for i in np.unique(labels):
             centres[i] = points[labels == i].mean(0)
     return labels, float(((points - centres[labels]) ** 2).sum())
+
+
+def _nearest_centre(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    return ((points[:, None] - centres[None]) ** 2).sum(2).argmin(1)
 
 
 @contextmanager
