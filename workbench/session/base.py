@@ -18,6 +18,7 @@ from workbench.session.pictures import PictureCache
 from workbench.session.residency import residency
 from workbench.session.selection import Selection
 from workbench.session.shown import shown
+from workbench.session.tags import StoredTags
 from workbench.store.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class SessionBase:
         device_budget_gb: float | None = None,
         name: str = "",
     ):
-        self.model, self._data, self.store = model, data, store
+        self.model, self.store = model, store
+        self._data = data = None if data is None else data.tagged_in(StoredTags(store))
         self.name = name or model.card.name
         self._device = model.device
         self._budget = None if device_budget_gb is None else int(device_budget_gb * 1e9)
@@ -56,7 +58,7 @@ class SessionBase:
 
     @property
     def data(self) -> Dataset:
-        """The data set.
+        """The data set; its tags are kept in the session's store.
 
         Raises
         ------
