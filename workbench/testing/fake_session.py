@@ -390,11 +390,6 @@ class FakeSession:
         return self.point_map(method.layer, method.of, preview=True)
 
     # Atlas
-    def fit(self, method):
-        """The atlas of the method's layer, as if it had been fitted."""
-        method.atlas_, method.session_ = self.atlas(method.layer), self
-        return method
-
     def atlas(self, layer=None):
         """The atlas of a layer, clustered."""
         layer = layer or self.layer_name
