@@ -145,7 +145,7 @@ def _add_sweep(add: Any) -> None:
     sweep.add_argument("data", help='a name ("toy", "photos", "stamps", "torchvision:..."), a folder, or a zip file')
     sweep.add_argument("--layers", nargs="+", metavar="LAYER", help="dotted names; without them the layers are listed")
     sweep.add_argument("--no-relevance", action="store_true", help="activations alone, which is much quicker")
-    sweep.add_argument("--target", metavar="TEXT", help="what relevances explain: top (default), label, logit:3, ...")
+    sweep.add_argument("--target", metavar="TEXT", help="what relevances explain: top (default), label, logit:3, box:0")
     sweep.add_argument("--rule", metavar="NAME", help="composite of relevance rules (default: EpsilonPlusFlat)")
     sweep.add_argument(
         "--samples", metavar="WHICH", help="how many, spread evenly (500), a range (0:500) or ids (3,14)"

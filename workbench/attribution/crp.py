@@ -40,6 +40,7 @@ class Explanation:
         Relevance of recorded layers, unpooled, shaped as their outputs; of conditioned layers before the mask.
     activations : dict of layer to tensor
     output : (sample, class_) tensor
+        Or what else the model gives: (sample, box, class_), (sample, token, vocabulary), (sample, class_, y, x).
     start : Start
     gap : (sample,) tensor
     """
@@ -129,8 +130,10 @@ def explain(
     ------
     RuleError
         If a layer does not lie on the path of the relevance.
+    NoPredictionError
+        If the target is a box, and samples have none above its threshold.
     """
-    target, rule = Target.parse(target), rule_of(rule)
+    target, rule = Target.parse(target).resolved(handle), rule_of(rule)
     conditions = _by_layer(handle, given)
     for name, mask in (masks or {}).items():
         handle.layers.usable(name)
@@ -151,11 +154,17 @@ def explain(
 
 
 def begin(
-    handle: ModelHandle, graph: Graph, target: Target, *, labels: Any = None, as_gradient: bool = False
+    handle: ModelHandle,
+    graph: Graph,
+    target: Target,
+    *,
+    labels: Any = None,
+    as_gradient: bool = False,
+    at: Start | None = None,
 ) -> tuple[Tensor, Start]:
-    """The tensor where relevance begins and what it begins with."""
+    """The tensor where relevance begins and what it begins with; `at` as for `Target.start`."""
     if target.kind != "component":
-        return graph.output, target.start(graph.output, labels=labels, as_gradient=as_gradient)
+        return graph.output, target.start(graph.output, labels=labels, as_gradient=as_gradient, at=at)
     address = handle.layers.component(target.args[0])
     layer, tensor = handle.layers[address.layer], graph.tensor(address.layer)
     value = torch.ones_like(tensor) if as_gradient else tensor.detach()
@@ -249,7 +258,7 @@ def concept_maps(
     if len(x) != 1:
         raise BadValueError(f"Concept maps are made for one sample at a time; got {len(x)}.")
     (name,) = layers
-    target, chosen = Target.parse(target), rule_of(rule)
+    target, chosen = Target.parse(target).resolved(handle), rule_of(rule)
     if isinstance(chosen, str):
         raise BadValueError(
             "Concept maps need relevance rules, not a gradient method.", hint='Use rule="EpsilonPlusFlat".'

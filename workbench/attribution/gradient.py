@@ -44,8 +44,7 @@ def explain_by_gradient(
         gradient, inner = staged(handle, graph, source, start.seed, conditions, record)
     if method == "integrated_gradients":
         check.positive("steps", steps)
-        fixed = _fixed(target, start)
-        gradient, score_at_start = _average_gradient(handle, x, fixed, start, conditions, steps, labels)
+        gradient, score_at_start = _average_gradient(handle, x, target, start, conditions, steps)
         result = Explanation(gradient * x, inner, graph, start, is_conditional=bool(conditions))
         if not conditions:
             result.gap = gap(start.score - score_at_start, result.relevance.flatten(1).sum(1))
@@ -57,11 +56,6 @@ def explain_by_gradient(
     return result
 
 
-def _fixed(target: Target, start: Start) -> Target:
-    """The same outputs along the path, also where another output is the largest there."""
-    return Target("label") if target.kind == "top" else target
-
-
 def _average_gradient(
     handle: ModelHandle,
     x: Tensor,
@@ -69,16 +63,15 @@ def _average_gradient(
     start: Start,
     conditions: Mapping[str, Condition],
     steps: int,
-    labels: Any,
 ) -> tuple[Tensor, Tensor]:
+    """The mean gradient on the path, of the outputs that `start` names, and their value at its beginning."""
     from workbench.attribution.crp import _start_layer, begin, staged
 
-    labels = start.index if target.kind == "label" else labels
     layers = [*conditions, *_start_layer(target)]
 
     def at(point: Tensor) -> tuple[Tensor, Graph, Start]:
         with ruled_forward(handle, point, rule=None, layers=layers) as graph:
-            source, here = begin(handle, graph, target, labels=labels, as_gradient=True)
+            source, here = begin(handle, graph, target, as_gradient=True, at=start)
             return staged(handle, graph, source, here.seed, conditions, [])[0], graph, here
 
     total = torch.zeros_like(x)

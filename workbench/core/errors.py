@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BadValueError",
@@ -13,6 +13,7 @@ __all__ = [
     "IncompleteError",
     "MissingPackageError",
     "ModelError",
+    "NoPredictionError",
     "NotFiniteError",
     "OutOfBudgetError",
     "ReadOnlyStoreError",
@@ -60,6 +61,36 @@ class ShapeError(WorkbenchError, ValueError):
 
 class NotFiniteError(WorkbenchError, ValueError):
     """NaN or infinity where a number is needed."""
+
+
+class NoPredictionError(NotFiniteError):
+    """A model predicts nothing for a sample, so there is no number to explain. Sweeps leave such samples out.
+
+    Parameters
+    ----------
+    message : str
+        What is missing, without a full stop; where is added.
+    rows : sequence of int
+        Places in the batch.
+    names : sequence, optional
+        What the samples are called; default: their places.
+
+    Attributes
+    ----------
+    what : str
+        The message without the samples.
+    rows : tuple of int
+    """
+
+    def __init__(self, message: str, rows: Sequence[int], *, names: Sequence[object] = (), hint: str = ""):
+        self.what, self.rows = message, tuple(rows)
+        more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+        listed = ", ".join(str(name) for name in (names or rows)[:8]) + more
+        super().__init__(f"{message}: {'samples' if names else 'inputs of the batch'} {listed}.", hint=hint)
+
+    def named(self, ids: Sequence[int]) -> NoPredictionError:
+        """The same error with the ids of the samples, `ids` being those of the whole batch."""
+        return NoPredictionError(self.what, self.rows, names=[ids[row] for row in self.rows], hint=self.hint)
 
 
 class UnknownNameError(WorkbenchError, KeyError):

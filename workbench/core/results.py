@@ -206,13 +206,15 @@ class Attribution(Result):
         Signed relevance of the input, summed over its channels.
     target : (sample,) int64 tensor
         Output index that was explained (-1 where the target is no single output).
+    position : (sample,) int64 tensor or None
+        For detectors and sequences: the box or the position in the sequence that was explained.
     score : (sample,) float32 tensor
         The explained number: the logit, or the difference of two.
     gap : (sample,) float32 tensor
         ``(score - sum of relevance) / |score|``; the absolute difference where the score is near zero. NaN for
         conditional maps, whose sum has no target to reach.
     output : (sample, class_) float32 tensor
-        The model's output.
+        The model's output; with more axes for detectors, sequences and dense predictions.
     relevance : mapping of layer to (sample, component) tensor
         Relevance of each recorded component, summed over positions.
     activation : mapping of layer to (sample, component) tensor
@@ -240,6 +242,7 @@ class Attribution(Result):
     pictures: Sequence[np.ndarray] = ()
     labels: tuple[str, ...] = ()
     recipe: str = ""
+    position: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.heatmap)

@@ -54,7 +54,13 @@ class ModelHandle:
     fingerprint : Fingerprint
         Covers architecture, weights (before folding) and edits.
     folded : list of (layer, batch norm)
-    n_classes : int
+    output_shape : tuple of int
+        Of the output for one sample.
+    class_axis, n_classes : int
+        Axis of the classes in the output, and their number. The axis is 1; of three axes it is the last, as in
+        (sample, box, class_) and (sample, token, vocabulary).
+    is_dense : bool
+        Whether the output has positions (or boxes, or tokens) beside classes.
     memory_format : torch.memory_format
         Channels last where convolutions run on a CPU, where they are faster that way; else contiguous. Results are
         reproducible because a rule decides, never a stopwatch.
@@ -78,7 +84,9 @@ class ModelHandle:
         self.to(self.device)
         self.layers, self.calls, output = probe(self.module, self.example(), name=card.name)
         logits = self.logits(output)
-        self.n_classes = logits.shape[1]
+        self.output_shape = tuple(logits.shape[1:])
+        self.class_axis = 2 if logits.ndim == 3 else 1
+        self.n_classes = logits.shape[self.class_axis]
         self.is_dense = logits.ndim > 2
         check_edits(self.edits, self.layers, source)
         self._changes = activation_edits(self.edits, self.layers)
@@ -132,8 +140,10 @@ class ModelHandle:
         return tuple(self.card.classes) if len(self.card.classes) == self.n_classes else ()
 
     def class_name(self, index: int) -> str:
-        """Name of one output."""
-        return self.classes[index] if 0 <= index < len(self.classes) else f"output {index}"
+        """Name of one output: of a class, or the text of a token."""
+        if 0 <= index < len(self.classes):
+            return self.classes[index]
+        return self.card.token_text(index) or f"output {index}"
 
     def example(self, n: int = 2, *, device: Any = None) -> Tensor:
         """Noise of the model's input size, the same at each call."""
@@ -180,7 +190,7 @@ class ModelHandle:
         return output
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Output for a batch, (sample, class_), without gradients and with this variant's edits."""
+        """Output for a batch, (sample, class_) or with more axes, without gradients and with this variant's edits."""
         with torch.no_grad(), self.edited():
             return self.logits(self.module(self.put(x)))
 

@@ -44,7 +44,7 @@ def build(spec: Any, *, transform: Any = None, classes: Sequence[str] | None = N
         - both with ``":random"`` for random weights from a fixed seed, or ``"@/path/file.safetensors"`` (or .pt, .pth)
           for weights of your own; the number of classes is read from the file;
         - ``"hub:owner/repo:entry"`` or ``"hub:/path:entry"``: an entry of a hubconf.py, **whose code runs**;
-        - a module, or a function without arguments that returns one.
+        - a module, or a function without arguments that returns one, or a module and its `Card`.
 
         Pretrained weights are taken from the local caches and never downloaded here; `download` does that.
     transform : Transform or callable, optional
@@ -85,7 +85,7 @@ def _build(spec: Any) -> Built:
         if not isinstance(built, nn.Module):
             raise ModelError(
                 f"The builder {getattr(spec, '__name__', spec)!r} returned {type(built).__name__}.",
-                hint="It must return a torch.nn.Module.",
+                hint="It must return a torch.nn.Module, or one and its Card.",
             )
         return _own(built, getattr(spec, "__name__", type(built).__name__))
     if not isinstance(spec, str):

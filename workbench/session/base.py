@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.attribution.base import Target
-from workbench.core.errors import BadValueError, DataError, UnknownSampleError
+from workbench.core.errors import DataError, UnknownSampleError
 from workbench.core.progress import Progress, SilentProgress
 from workbench.session.lane import Job, Lane, current_job
 from workbench.session.pictures import PictureCache
@@ -192,13 +192,10 @@ class SessionBase:
         return int(value)
 
     def _check_target(self, value: Any) -> str:
-        target = Target.parse(value)
+        target = Target.parse(value).resolved(self.model)
         if target.kind == "component":
             self._check_component(target.args[0])
-        if target.kind in ("logit", "difference") and max(target.args) >= self.model.n_classes:
-            raise BadValueError(
-                f"The target {target} does not exist: the model has {self.model.n_classes} outputs, from 0."
-            )
+        target.check(self.model.output_shape)
         return str(target)
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from workbench.attribution.base import Target
-from workbench.attribution.crp import concept_maps, explain, heat, rule_name, rule_of
+from workbench.attribution.crp import concept_maps, explain, heat, rule_name
 from workbench.core import check
-from workbench.core.errors import BadValueError, OutOfBudgetError, ShapeError
+from workbench.core.errors import BadValueError, NoPredictionError, OutOfBudgetError, ShapeError
 from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import Attribution, ReferenceSet
 from workbench.models.handle import is_out_of_memory
 from workbench.session.pictures import MODES, View, peak_tiles, views
-from workbench.session.tables import DEFAULT_RULE, KEPT_REFERENCES, Tables
+from workbench.session.tables import KEPT_REFERENCES, Tables
 from workbench.store.recipe import Recipe
 from workbench.sweeps.plan import rule_facts
 
@@ -52,7 +52,8 @@ class Explaining(Tables):
         sample : int or sequence of int
             Sample ids; one unreadable sample is an error here.
         target : Target or str
-            Default: the largest output of each sample.
+            Default: the largest output of each sample. For detectors ``"box:0"``, for sequences ``"token:-1:yes"``; see
+            `Target.parse`.
         given : addresses
             Only relevance that flows through these components: "or" within a layer, "and" across layers.
         record : layer names
@@ -62,13 +63,13 @@ class Explaining(Tables):
         x : (sample, channel, y, x) tensor or PIL picture, optional
             Input from outside, instead of `sample`. Tensors are taken as they are, pictures pass through the transform.
         """
-        goal, chosen = Target.parse(target or Target.top()), rule_of(rule or DEFAULT_RULE)
+        chosen, goal = self._rule_and_target(rule, target)
         given = [given] if isinstance(given, (str, ComponentId)) else list(given)
         given = [str(self.model.layers.component(c)) for c in given]
         record = [record] if isinstance(record, str) else list(record)
         if x is not None:
             batch = self._outside(x)
-            made = self.run(self._explain, batch, goal, chosen, given, record, None)
+            made = self.run(self._explain, batch, goal, chosen, given, record, None, ())
             return self._attribution(made, tuple(range(len(batch))), goal, chosen, given)
         ids = tuple(self._check_sample(i) for i in _as_ids(sample))
         if not ids:
@@ -83,14 +84,14 @@ class Explaining(Tables):
 
         def make() -> dict[str, Any]:
             batch = torch.stack([self.data.tensor(i) for i in ids])
-            return self._explain(batch, goal, chosen, given, record, self.data.labels[list(ids)])
+            return self._explain(batch, goal, chosen, given, record, self.data.labels[list(ids)], ids)
 
         made = self.run(self.store.get_or_make, recipe, make)
         return self._attribution(made, ids, goal, chosen, given, recipe=recipe.digest)
 
     def concept_maps(self, sample: int, components: Sequence[str], *, target: Any = None, rule: Any = None) -> Tensor:
         """Conditional heatmaps of several components of one layer, (component, y, x), for one sample."""
-        goal, chosen = Target.parse(target or Target.top()), rule_of(rule or DEFAULT_RULE)
+        chosen, goal = self._rule_and_target(rule, target)
         sample = self._check_sample(sample)
         wanted = [str(self.model.layers.component(c)) for c in components]
         if not wanted:
@@ -121,7 +122,8 @@ class Explaining(Tables):
     def predict(self, sample: int, n: int = 5) -> list[tuple[int, str, float, float]]:
         """The `n` largest outputs of a sample: index, name, logit, probability.
 
-        Probabilities are a softmax over all outputs, or a sigmoid where there is a single one.
+        Probabilities are a softmax over all outputs, or a sigmoid where there is a single one. Of dense predictions,
+        boxes and sequences each class has its largest score over all positions, which has no probability: NaN.
         """
         sample, n = self._check_sample(sample), check.positive("n", n)
         recipe = self._recipe(
@@ -134,8 +136,10 @@ class Explaining(Tables):
             return {"output": self.model(self.data.tensor(sample).unsqueeze(0)).cpu().float()}
 
         output = self.run(self.store.get_or_make, recipe, make)["output"][0]
-        logits = output.flatten(1).amax(1) if output.ndim > 1 else output
+        logits = output.movedim(self.model.class_axis - 1, 0).flatten(1).amax(1) if self.model.is_dense else output
         chance = logits.softmax(0) if len(logits) > 1 else logits.sigmoid()
+        if self.model.is_dense:
+            chance = torch.full_like(logits, float("nan"))
         best = logits.topk(min(n, len(logits))).indices.tolist()
         return [(i, self.model.class_name(i), float(logits[i]), float(chance[i])) for i in best]
 
@@ -179,10 +183,21 @@ class Explaining(Tables):
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _explain(
-        self, x: Tensor, goal: Target, chosen: Any, given: Sequence[str], record: Sequence[str], labels: Any
+        self,
+        x: Tensor,
+        goal: Target,
+        chosen: Any,
+        given: Sequence[str],
+        record: Sequence[str],
+        labels: Any,
+        ids: Sequence[int],
     ) -> dict[str, Any]:
-        def one(part: Tensor, labels: Any) -> dict[str, Tensor]:
-            result = explain(self.model, part, goal, rule=chosen, record=record, given=given, labels=labels)
+        def one(rows: range) -> dict[str, Tensor]:
+            part, own = x[rows.start : rows.stop], None if labels is None else labels[rows.start : rows.stop]
+            try:
+                result = explain(self.model, part, goal, rule=chosen, record=record, given=given, labels=own)
+            except NoPredictionError as error:
+                raise error.named(ids[rows.start : rows.stop] if ids else rows) from error
             arrays: dict[str, Tensor] = {
                 "heatmap": heat(result.relevance),
                 "target": result.start.index,
@@ -190,13 +205,16 @@ class Explaining(Tables):
                 "gap": result.gap,
                 "output": result.output,
             }
+            if result.start.position is not None:
+                arrays["position"] = result.start.position
             for name in record:
                 layer = self.model.layers[name]
                 arrays[f"relevance|{name}"] = layer.components_first(result.layers[name]).sum(2)
                 arrays[f"activation|{name}"] = layer.components_first(result.activations[name]).amax(2)
             return {k: v.detach().cpu().float() if v.dtype.is_floating_point else v.cpu() for k, v in arrays.items()}
 
-        parts = [_halved(one, part, own) for part, own in _parts(x, labels)]
+        # A long batch in pieces: results do not depend on who is explained together.
+        parts = [_halved(one, range(a, min(a + _AT_ONCE, len(x)))) for a in range(0, len(x), _AT_ONCE)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _attribution(
@@ -226,6 +244,7 @@ class Explaining(Tables):
             pictures=tuple(self._pictures[i] for i in ids) if recipe and self._pictures is not None else (),
             labels=tuple(self.model.class_name(int(t)) if t >= 0 else str(goal) for t in made["target"]),
             recipe=recipe,
+            position=made.get("position"),
         )
 
     def _reference_heats(
@@ -289,27 +308,18 @@ def _as_ids(sample: Any) -> Sequence[Any]:
     return [sample] if np.ndim(sample) == 0 else list(sample)
 
 
-def _parts(x: Tensor, labels: Any) -> list[tuple[Tensor, Any]]:
-    """A long batch in pieces; results do not depend on who is explained together."""
-    return [
-        (x[first : first + _AT_ONCE], None if labels is None else labels[first : first + _AT_ONCE])
-        for first in range(0, len(x), _AT_ONCE)
-    ]
-
-
-def _halved(one: Callable[[Tensor, Any], dict[str, Tensor]], x: Tensor, labels: Any) -> dict[str, Tensor]:
+def _halved(one: Callable[[range], dict[str, Tensor]], rows: range) -> dict[str, Tensor]:
     """Explain a batch; where memory runs out, its halves."""
     try:
-        return one(x, labels)
+        return one(rows)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        if len(x) == 1:
+        if len(rows) == 1:
             raise OutOfBudgetError(
                 "A single sample does not fit into memory.", hint="Record fewer layers, or use another device."
             ) from error
-        logger.warning("out of memory at %d samples: going on with %d", len(x), (len(x) + 1) // 2)
-    at = (len(x) + 1) // 2
-    halves = [_halved(one, x[:at], None if labels is None else labels[:at]),
-              _halved(one, x[at:], None if labels is None else labels[at:])]  # fmt: skip
+        logger.warning("out of memory at %d samples: going on with %d", len(rows), (len(rows) + 1) // 2)
+    at = (len(rows) + 1) // 2
+    halves = [_halved(one, rows[:at]), _halved(one, rows[at:])]
     return {name: torch.cat([half[name] for half in halves]) for name in halves[0]}

@@ -41,7 +41,8 @@ def open_session(
     ----------
     model : str, nn.Module or callable
         A name (``"efficientnet_lite0"``, ``"toy-cnn"``, ``"torchvision:resnet18"``, ``"timm:…"``, ``"hub:…"``), a
-        module, or a function without arguments that builds one. A module is copied and never changed.
+        module, or a function without arguments that builds one, or one and its `Card`. A module is copied and never
+        changed.
     data : str, path or data set, optional
         A name (``"photos"``, ``"stamps"``, ``"toy"``, ``"torchvision:…"``), a folder or zip file of pictures, a torch
         ``Dataset``, or one of ours. Without data, pictures can still be handed to `Session.explain`.

@@ -77,7 +77,8 @@ class Tables(SessionBase):
         relevance : bool
             Also collect relevances.
         target : Target or str
-            What relevances explain. Default: each sample's largest output.
+            What relevances explain. Default: each sample's largest output. Samples without a box to explain are left
+            out, with a count.
         rule : str, Composite or zennit composite
             Default: ``EpsilonPlusFlat``.
         samples : int, slice or sequence of int, optional
@@ -110,7 +111,7 @@ class Tables(SessionBase):
 
     def relevances(self, layer: str, *, target: Any = None, rule: Any = None) -> ActivationTable:
         """Relevances of a layer summed over positions, (sample, component); swept first if need be."""
-        chosen, goal = _rule_and_target(rule, target)
+        chosen, goal = self._rule_and_target(rule, target)
         one = self.model.layers.usable(layer)
         return self._read(
             "relevances", layer, lambda found: relevance_table(found, one, rule=chosen, target=goal), chosen, goal
@@ -145,7 +146,7 @@ class Tables(SessionBase):
         check.positive("k", k)
         if isinstance(per_origin, bool) or not isinstance(per_origin, int) or per_origin < 0:
             raise BadValueError(f"`per_origin` must be a whole number of at least 0; got {per_origin!r}.")
-        chosen, goal = _rule_and_target(rule, target)
+        chosen, goal = self._rule_and_target(rule, target)
         kind = "activations" if by == "activation" else "relevances"
 
         def read(found: Pass | KeptIndex) -> ReferenceSet:
@@ -189,10 +190,15 @@ class Tables(SessionBase):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _rule_and_target(self, rule: Any, target: Any) -> tuple[Any, Target]:
+        goal = Target.parse(target or Target.top()).resolved(self.model)
+        goal.check(self.model.output_shape)
+        return rule_of(rule or DEFAULT_RULE), goal
+
     def _planned(
         self, layers: Any, relevance: bool, target: Any, rule: Any, samples: Any, batch: int | None, keep: str
     ) -> SweepPlan:
-        chosen, goal = _rule_and_target(rule, target)
+        chosen, goal = self._rule_and_target(rule, target)
         if relevance and isinstance(chosen, str):
             raise BadValueError(
                 f"A sweep needs relevance rules; {chosen!r} is a gradient method.",
@@ -345,7 +351,7 @@ class Tables(SessionBase):
     ) -> None:
         """Sweep what a damaged result was made from: all its layers, where it is known what was asked for."""
         logger.warning("%s It is swept again.", error.message)
-        facts, own = recipe.params, rule_facts(*_rule_and_target(rule, target))["relevance"]
+        facts, own = recipe.params, rule_facts(*self._rule_and_target(rule, target))["relevance"]
         is_known = facts["samples"] == "all" and facts["relevance"] in (None, own)
         layers, relevance = (facts["layers"], facts["relevance"] is not None) if is_known else ([layer], True)
         self.sweep(layers, relevance=relevance, rule=rule, target=target, keep=keep)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from workbench.attribution.lrp import ruled_forward
-from workbench.core.errors import NotFiniteError, OutOfBudgetError, StaleError
+from workbench.core.errors import NoPredictionError, NotFiniteError, OutOfBudgetError, StaleError
 from workbench.core.progress import Progress, SilentProgress
 from workbench.models.handle import is_out_of_memory
 from workbench.models.hooks import record
@@ -41,8 +41,8 @@ def run_sweep(
     """Run a planned sweep, or what is missing of it.
 
     Complete shards are kept whatever happens; a killed sweep goes on with the first missing shard and gives exactly
-    what an uninterrupted one gives. Samples that cannot be read, or for which the model's output, an activation or a
-    relevance is not finite, are left out with a count.
+    what an uninterrupted one gives. Samples that cannot be read, for which the model predicts nothing to explain, or
+    for which its output, an activation or a relevance is not finite, are left out with a count.
 
     Raises
     ------
@@ -156,15 +156,24 @@ class _Runner:
         try:
             rows.put(at, self._run(x, self.data.labels[read]))
             return
+        except NoPredictionError as error:  # it names the samples, so the rest needs no halving
+            for row in error.rows:
+                self._leave_out(read[row], error.what)
+            rest = np.setdiff1d(np.arange(len(x)), error.rows)
+            if len(rest):
+                self._run_finite(x[rest], [read[i] for i in rest], at[rest], rows)
+            return
         except NotFiniteError as error:
             if len(x) == 1:
-                key = self.data.keys[read[0]]
-                logger.warning('left out of the sweep: sample %d ("%s"): %s', read[0], key, error.message)
-                self.n_left_out += 1
+                self._leave_out(read[0], error.message)
                 return
         half = (len(x) + 1) // 2
         self._run_finite(x[:half], read[:half], at[:half], rows)
         self._run_finite(x[half:], read[half:], at[half:], rows)
+
+    def _leave_out(self, sample: int, why: str) -> None:
+        logger.warning('left out of the sweep: sample %d ("%s"): %s', sample, self.data.keys[sample], why)
+        self.n_left_out += 1
 
     def _run(self, x: Tensor, labels: np.ndarray) -> dict[str, Tensor]:
         plan, handle, table = self.plan, self.handle, self.handle.layers
