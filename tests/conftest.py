@@ -65,6 +65,15 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
+def chrome():
+    """A headless Chromium for all tests of this run."""
+    from workbench.testing.browser import browser
+
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
 def store_path() -> Path:
     """Folder of the store that all tests of this run share; the toy model is trained into it once."""
     return Path(os.environ["WORKBENCH_STORE"])

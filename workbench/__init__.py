@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from workbench import data, methods, widgets
     from workbench.attribution.base import Target
     from workbench.session.session import Session, open_session
-    from workbench.widgets import show
+    from workbench.widgets import export, show
 
-__all__ = ["Session", "Target", "__version__", "data", "methods", "open_session", "show", "widgets"]
+__all__ = ["Session", "Target", "__version__", "data", "export", "methods", "open_session", "show", "widgets"]
 
 __version__ = "0.1.0.dev0"
 
@@ -32,6 +32,7 @@ _HOMES = {
     "Session": "workbench.session.session",
     "Target": "workbench.attribution.base",
     "show": "workbench.widgets",
+    "export": "workbench.widgets",
     "data": "",
     "methods": "",
     "widgets": "",

@@ -20,6 +20,16 @@ def test_it_runs_and_what_it_computes_is_right(name, monkeypatch, capsys):
     assert line.get("top_k_cells_right", 1) == 1
 
 
+@pytest.mark.slow
+def test_the_map_runs(monkeypatch, capsys):
+    pytest.importorskip("umap")
+    monkeypatch.setattr(sys, "argv", ["neuron_map", "--quick"])
+    importlib.import_module("tests.benchmarks.neuron_map").main()
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["name"] == "neuron_map" and line["ratio"] > 0 and line["unit"] and line["seconds_small"] > 0
+    assert line["trustworthiness_difference"] > -0.05
+
+
 def test_the_peer_says_what_is_missing(monkeypatch, tmp_path):
     from tests.benchmarks import peer_index
 

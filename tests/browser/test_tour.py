@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.testing.browser import Lab, browser, chromium
+from workbench.testing.browser import Lab, chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "build" / "screenshots"
@@ -29,13 +29,13 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def tour(tmp_path_factory):
+def tour(tmp_path_factory, chrome):
     """The tour, run from top to bottom: the laboratory and its page."""
     folder = tmp_path_factory.mktemp("tour")
     shutil.copy(ROOT / "notebooks" / "00_tour.ipynb", folder)
     SHOTS.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    with Lab(folder, env={"PYTHONPATH": path, "WORKBENCH_TOY": "0"}) as lab, browser() as chrome:
+    with Lab(folder, env={"PYTHONPATH": path, "WORKBENCH_TOY": "0"}) as lab:
         page = lab.open(chrome, "00_tour.ipynb", width=1600, height=1200)
         lab.hide_sidebar(page)
         lab.run_all(page, timeout=600)

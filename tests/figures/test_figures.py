@@ -11,7 +11,7 @@ import torch
 
 from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
 from workbench.core.registry import FIGURES as REGISTERED
-from workbench.core.results import ActivationTable, Atlas, Attribution, Ranking, ReferenceSet
+from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet
 
 MARKUP = "<b>bold</b> & <script>x</script>"
 
@@ -63,6 +63,28 @@ def atlas(n=12) -> Atlas:
     return Atlas("bn2", "unit", grid, columns, references(n), cluster_names=("ears", MARKUP), layout="PCA, seed 0")
 
 
+def point_map(of="components", n=12) -> PointMap:
+    one = atlas(n)
+    near = (np.arange(n)[:, None] + np.arange(1, n)).astype(np.int32) % n
+    near[4] = -1
+    return PointMap(
+        of,
+        "bn2",
+        "unit",
+        "activation",
+        np.arange(n) * (7 if of == "samples" else 1),
+        one.position.astype(np.float32),
+        near,
+        np.where(near < 0, np.inf, 0.5).astype(np.float32),
+        near[:, 0] < 0,
+        {**one.columns, "class_relevance": np.ones(n)},
+        np.stack([np.linspace(-1, 1, n), np.full(n, np.nan)]).astype(np.float32),
+        classes=(MARKUP, "bee"),
+        cluster_names=("ears", MARKUP),
+        layout="UMAP, 5 neighbours, seed 0",
+    )
+
+
 FIGURES = {
     "table": lambda: table().plot(),
     "references": lambda: references().plot(),
@@ -72,6 +94,8 @@ FIGURES = {
     "atlas": lambda: atlas().plot(),
     "atlas by words": lambda: atlas().plot(color=MARKUP),
     "atlas by cluster": lambda: atlas().plot(color="cluster", size="activation"),
+    "map": lambda: point_map().plot(target=MARKUP, color="class_relevance", neighbours_of="bn2/unit/3", neighbours=2),
+    "map of samples": lambda: point_map("samples").plot(size="activation", highlight=[14]),
     "ranking": lambda: Ranking(("a/unit/1", "a/unit/0"), np.array([2.0, -1.0]), quantity=MARKUP).plot(),
 }
 
@@ -221,5 +245,27 @@ def test_an_empty_ranking_draws():
 
 
 def test_every_registered_figure_is_tried_here():
-    records = {type(r).__name__ for r in (table(), references(), attribution(), atlas(), Ranking((), np.array([])))}
+    made = (table(), references(), attribution(), atlas(), point_map(), Ranking((), np.array([])))
+    records = {type(r).__name__ for r in made}
     assert records == set(REGISTERED)
+
+
+def test_a_map_joins_a_point_with_its_neighbours():
+    fig = point_map().plot(neighbours_of="bn2/unit/3", neighbours=2)
+    lines = fig.data[0]
+    place = point_map().position
+    assert lines.mode == "lines" and len(lines.x) == 6 and lines.x[2] is lines.x[5] is None
+    np.testing.assert_allclose([lines.x[0], lines.x[1], lines.x[3], lines.x[4]], place[[3, 4, 3, 5], 0])
+    assert list(fig.data[-1].customdata) == ["bn2/unit/3"]
+    assert "1 without a direction" in fig.layout.annotations[0].text
+    assert [len(t.x) for t in point_map().plot(neighbours_of=4, color=None).data] == [12, 1]
+
+
+def test_a_map_is_coloured_for_a_class():
+    fig = point_map().plot(color="class_relevance", target=0)
+    np.testing.assert_allclose(fig.data[0].marker.color, np.linspace(-1, 1, 12), rtol=1e-6)
+    for wrong, message in (({"target": "bee"}, "No sample"), ({"color": "beauty"}, "beauty")):
+        with pytest.raises((BadValueError, UnknownNameError), match=message):
+            point_map().plot(**wrong)
+    with pytest.raises(UnknownComponentError):
+        point_map().plot(neighbours_of="bn2/unit/12")

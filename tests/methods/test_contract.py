@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.core.registry import METHODS
-from workbench.methods import ConceptAtlas
+from workbench.methods import ConceptAtlas, EmbeddingMap
 from workbench.testing.method_suite import MethodSuite
 
 
@@ -18,6 +18,26 @@ class TestConceptAtlas(MethodSuite):
         "k": 7,
         "layout": "umap",
         "n_neighbours": 5,
+        "n_clusters": 3,
+        "relevance": False,
+        "seed": 1,
+    }
+
+
+class TestEmbeddingMap(MethodSuite):
+    method = EmbeddingMap
+    examples = [
+        {"layer": "features.4", "layout": "pca"},
+        {"layer": "features.0", "layout": "pca", "of": "samples", "relevance": False, "n_clusters": 2, "seed": 5},
+        {"layer": "head", "layout": "pca", "by": "relevance", "distance": "cosine", "n_neighbours": 4},
+    ]
+    changes = {
+        "of": "samples",
+        "by": "relevance",
+        "distance": "euclidean",
+        "layout": "umap",
+        "n_neighbours": 5,
+        "n_epochs": 20,
         "n_clusters": 3,
         "relevance": False,
         "seed": 1,

@@ -93,13 +93,35 @@ def test_observers_see_the_origin_of_the_change(selection):
     assert seen == [("bn2/unit/1", "atlas"), (None, "")]
 
 
-def test_an_echo_is_dropped_and_linked_views_do_not_ring(selection):
-    assert selection.set(origin="left", counter=1, component="bn2/unit/1")
-    assert selection.set(origin="left", counter=2, component="bn2/unit/2")
-    assert not selection.set(origin="left", counter=1, component="bn2/unit/1")
-    assert selection.set(origin="right", counter=1, component="bn2/unit/3")
-    assert selection.component == "bn2/unit/3"
+def test_what_a_page_said_before_is_no_news(selection):
+    assert selection.hear("left", 2, ["component", "sample"]) == ["component", "sample"]
+    assert selection.hear("left", 1, ["component", "target"]) == ["target"]
+    assert selection.hear("right", 1, ["component"]) == ["component"]
+    assert selection.heard == {"left": 2, "right": 1}
+    for i in range(70):
+        selection.hear(f"tab-{i}", i + 1, ["sample"])
+    assert len(selection.heard) == 64 and selection.heard["tab-69"] == 70
 
+
+def test_selections_are_told_apart_and_know_their_tables():
+    one, other = Selection(), Selection(tables=lambda: {"bn2/unit/": "3f9a"})
+    assert one.key != other.key and one.tables == {} and other.tables == {"bn2/unit/": "3f9a"}
+
+
+def test_hovering_is_wanted_while_someone_observes_it(selection):
+    seen = []
+    selection.observe(seen.append, names=["component"])
+    assert not selection.wants_hover
+    selection.observe(seen.append, names="hover")
+    selection.observe(print)
+    assert selection.wants_hover
+    selection.unobserve(seen.append, names="hover")
+    assert selection.wants_hover
+    selection.unobserve(print)
+    assert not selection.wants_hover
+
+
+def test_linked_selections_do_not_ring(selection):
     other, rounds = Selection(), []
 
     def link(a, b):

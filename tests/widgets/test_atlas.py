@@ -97,17 +97,6 @@ def test_a_failing_store_answers_the_question_and_not_the_status_line(widget, se
     assert answer["error"]["hint"] == "Sweep again." and widget._problem == {} and widget.status == "ready"
 
 
-def test_a_large_set_travels_as_positions_with_a_digest(widget, session, monkeypatch):
-    page = Page(widget)
-    positions = np.arange(10, 260, dtype="<u4")
-    answer, _ = page.ask("choose", {"digest": widget.board["digest"]}, [positions.tobytes()])
-    assert answer["result"] == {"n": 250}
-    assert session.selection.components[:2] == ("bn2/unit/10", "bn2/unit/11") and len(widget.selection) == 250
-    with lenient(monkeypatch):
-        answer, _ = page.ask("choose", {"digest": "ffff"}, [positions.tobytes()])
-    assert not answer["ok"] and len(session.selection.components) == 250
-
-
 def test_selection_takes_ids_masks_frames_and_queries(widget, session):
     widget.selection = "bn2/unit/4"
     assert session.selection.component == "bn2/unit/4" and list(widget.selection.index) == ["bn2/unit/4"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, IncompleteError
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import WidgetSuite
 from workbench.widgets.card import ComponentCard
@@ -133,3 +133,18 @@ def test_without_a_component_it_waits_quietly(session):
     assert card.wait() and card.status == "idle" and card.references == {}
     with pytest.raises(BadValueError, match="No component is selected"):
         card.plot()
+
+
+def test_after_a_sweep_that_kept_references_alone_the_card_does_without_values(session, monkeypatch):
+    def activations(layer):
+        raise IncompleteError(
+            f'The sweep of "{layer}" kept references alone.', hint="Run session.sweep, which keeps tables."
+        )
+
+    monkeypatch.setattr(session, "activations", activations)
+    session.selection.component = "bn2/unit/17"
+    card = ComponentCard(session)
+    assert card.wait() and card.status == "ready" and len(card.table()) == 12
+    assert card.spread["n"] == 0 and card.spread["why"] == "Run session.sweep, which keeps tables."
+    assert "zero" not in " ".join(card.snapshot().notes)
+    card.close()

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("playwright")
 
 from workbench.core.errors import StoreError
-from workbench.testing.browser import WidgetPage, browser, chromium
+from workbench.testing.browser import WidgetPage, chromium
 from workbench.testing.fake_session import FakeSession
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer
 
@@ -14,12 +14,6 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -101,6 +95,75 @@ def test_python_selects_and_the_page_follows(page):
     assert page.page.locator(".wb-card .wb-title").inner_text() == "unit 40"
     assert "selected bn2/unit/40" in page.page.locator(".wb-atlas .wb-note").inner_text()
     assert page.page.locator(".wb-sample").input_value() == "11"
+
+
+def spy(page):
+    """Notes what the page sends to Python from now on."""
+    page.page.evaluate("() => { const real = fromPage; window.sent = []; fromPage = t => (sent.push(t), real(t)); }")
+
+
+def test_hovering_links_widgets_of_a_page_without_python(chrome, session):
+    left, right = (AtlasBrowser(session.atlas(), session=session, show_list=True) for _ in range(2))
+    other = AtlasBrowser(session.atlas(), session=session, group="other")
+    for widget in (left, right, other):
+        widget.wait()
+    with WidgetPage(chrome, left, right, other, width=1240) as page:
+        ink = """() => [...document.querySelectorAll('.wb-canvas')].map(c => c.toDataURL())"""
+        before = page.page.evaluate(ink)
+        spy(page)
+        page.page.locator(".wb-row").nth(3).hover()
+        page.page.wait_for_timeout(100)
+        after = page.page.evaluate(ink)
+        assert after[0] != before[0] and after[1] != before[1] and after[2] == before[2]
+        assert page.page.evaluate("() => window.sent") == []
+
+        heard = []
+        session.selection.observe(lambda change: heard.append(change["new"]), names="hover")
+        page.settle()
+        page.page.locator(".wb-row").nth(4).hover()
+        page.settle()
+        assert heard[-1] == left.table().index[4] and page.errors == []
+
+
+def test_a_burst_of_choices_ends_on_the_last_on_both_sides(page):
+    page.page.locator('[aria-label="List"]').click()
+    page.settle()
+    page.page.evaluate(
+        """async () => {
+            const rows = [...document.querySelectorAll('.wb-row')];
+            for (let i = 0; i < 200; i++) rows[(7 * i) % rows.length].click();
+        }"""
+    )
+    page.settle()
+    last = page.page.locator(".wb-row[aria-selected=true] .wb-row-name").inner_text()
+    assert page.session.selection.component == f"bn2/{last.replace(' ', '/')}"
+    assert page.page.locator(".wb-card .wb-title").inner_text() == last
+    page.session.selection.component = "bn2/unit/2"  # and Python's word counts again
+    page.settle()
+    assert page.page.locator(".wb-card .wb-title").inner_text() == "unit 2"
+
+
+def test_a_large_set_crosses_both_ways(chrome):
+    session = FakeSession(components=600)
+    left, right = (AtlasBrowser(session.atlas(), session=session) for _ in range(2))
+    left.wait(), right.wait()
+    with WidgetPage(chrome, left, right) as page:
+        box = page.page.locator(".wb-canvas").first.bounding_box()
+        page.page.keyboard.down("Shift")
+        page.page.mouse.move(box["x"] + 3, box["y"] + 3)
+        page.page.mouse.down()
+        page.page.mouse.move(box["x"] + box["width"] - 3, box["y"] + box["height"] - 3, steps=3)
+        page.page.mouse.up()
+        page.page.keyboard.up("Shift")
+        page.settle()
+        assert len(session.selection.components) == 600 == len(left.selection)
+        for note in page.page.locator(".wb-atlas .wb-note").all():
+            assert "600 of 600 in the set" in note.inner_text()
+        session.selection.components = [f"bn2/unit/{i}" for i in range(300)]
+        page.settle()
+        for note in page.page.locator(".wb-atlas .wb-note").all():
+            assert "300 of 600 in the set" in note.inner_text()
+        assert page.errors == []
 
 
 def test_text_from_the_data_is_never_markup(page):

@@ -4,10 +4,13 @@ import ipywidgets
 import numpy as np
 import pytest
 
+from workbench.core.config import settings
 from workbench.core.errors import BadValueError
 from workbench.core.results import Ranking
 from workbench.testing.fake_session import FakeSession
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer, show
+
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @pytest.fixture
@@ -59,10 +62,70 @@ def test_a_board_is_displayed_once_per_cell(monkeypatch, session):
     module = importlib.import_module("workbench.widgets.showing")
     shown, cell = [], [1]
     monkeypatch.setattr(module, "_cell", lambda: cell[0])
-    monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append(cell[0]))
+    monkeypatch.setattr("IPython.display.display", lambda data, **k: shown.append((cell[0], VIEW in data)))
     board = show(ComponentCard(session))
     board._ipython_display_()  # the last line of the same cell
     cell[0] = 2
     board._ipython_display_()
-    assert shown == [1, 2]
+    assert shown == [(1, True), (1, False), (2, True), (2, False)]  # the live view, and its still
     board.close()
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """What is displayed and updated, by its display id, as if in a notebook."""
+    import importlib
+
+    module = importlib.import_module("workbench.widgets.showing")
+    found = {}
+    monkeypatch.setattr(module, "_cell", lambda: 1)
+    monkeypatch.setattr("IPython.display.display", lambda data, **k: found.__setitem__(k.get("display_id"), data))
+    monkeypatch.setattr("IPython.display.update_display", lambda data, **k: found.__setitem__(k["display_id"], data))
+    return found
+
+
+def test_a_live_view_has_its_still_beside_it_which_follows_once_it_can(session, displayed):
+    session.delay = 0.3
+    session.selection.component = "bn2/unit/17"
+    card = ComponentCard(session)
+    card.show()
+    mark = card._still_mark
+    assert set(displayed) == {mark, f"{mark}-live"} and set(displayed[f"{mark}-live"]) == {VIEW}
+    assert "Not computed yet" in displayed[mark]["text/html"] and f'class="{mark}"' in displayed[mark]["text/html"]
+    assert card.wait(10)
+    assert displayed[mark]["text/html"].count("<img") == 12 and displayed[mark]["image/png"]
+    session.delay = 0
+    card.freeze()
+    assert VIEW not in displayed[f"{mark}-live"] and displayed[f"{mark}-live"]["text/html"].count("<img") == 12
+    assert displayed[mark]["text/html"] == "" and card._is_closed
+
+
+@pytest.mark.parametrize(("mode", "ids"), [("bundle", 1), ("none", 1), ("separate", 2)])
+def test_the_setting_chooses_how_stills_go_along(session, displayed, monkeypatch, mode, ids):
+    monkeypatch.setenv("WORKBENCH_STILL", mode)
+    board = show(ComponentCard(session), HeatmapViewer(session))
+    for widget in board.widgets:
+        assert widget.wait(10)
+    assert len(displayed) == ids
+    (live,) = (data for data in displayed.values() if VIEW in data)
+    assert ("text/html" in live) == (mode == "bundle")
+    if mode == "separate":
+        (still,) = (data for data in displayed.values() if VIEW not in data)
+        assert "Sample 0" in still["text/html"] and "No component is selected" in still["text/html"]
+        assert "Sample 0" in still["text/plain"] and still["image/png"]
+    board.close()
+
+
+def test_notebooks_that_are_executed_wait_for_their_stills(session, displayed, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_STILL_WAIT_S", "20")
+    session.delay = 0.2
+    atlas = AtlasBrowser(session.atlas(), session=session)
+    atlas.show()
+    assert displayed[atlas._still_mark]["text/html"].count("<img") == 48
+    atlas.close()
+
+
+def test_a_wrong_setting_is_explained(monkeypatch):
+    monkeypatch.setenv("WORKBENCH_STILL", "sometimes")
+    with pytest.raises(BadValueError, match="WORKBENCH_STILL is 'sometimes'"):
+        settings()

@@ -28,6 +28,8 @@ class Settings:
         Re-raise errors of widget handlers in the caller; tests always do.
     still : str
         ``separate``, ``bundle`` or ``none``: how stills accompany live widgets.
+    still_wait_s : float
+        How long displaying waits for what a still shows; 0 for readers, more for notebooks executed for their pages.
     data : Path or None
         Folder with further images for tests and benchmarks.
     """
@@ -38,6 +40,7 @@ class Settings:
     device: str = "auto"
     strict: bool = False
     still: str = "separate"
+    still_wait_s: float = 0.0
     data: Path | None = None
 
 
@@ -66,8 +69,10 @@ def settings(**given: Any) -> Settings:
 
 def _read(name: str, text: str) -> Any:
     try:
-        if name in ("store_gb", "memory_gb"):
+        if name in ("store_gb", "memory_gb", "still_wait_s"):
             return float(text)
+        if name == "still" and text not in ("separate", "bundle", "none"):
+            raise ValueError(text)
         if name == "strict":
             return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
         return Path(text) if name in ("store", "data") else text

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from workbench.core.errors import BadValueError, CancelledError, DataError, UnknownSampleError, WorkbenchError
 from workbench.core.ids import Fingerprint
+from workbench.data.tags import TagBook, Tagged
 from workbench.data.transforms import Transform, WrappedTransform, as_transform
 
 __all__ = ["Dataset", "Item", "Skipped", "Transform"]
@@ -61,7 +62,7 @@ class Skipped:
         return f'{self.sample} ("{self.key}"): {self.reason}'
 
 
-class Dataset(ABC):
+class Dataset(Tagged, ABC):
     """Pictures with labels, origins, optional masks, and the transform that makes them a model's input.
 
     Subclasses implement `_read`, and where there is something to say `_masks` and `_identity`. All of them may be
@@ -216,6 +217,14 @@ class Dataset(ABC):
         other.transform = as_transform(transform)
         other.has_own_transform = True
         other._fingerprint = None
+        return other
+
+    def tagged_in(self, book: TagBook) -> Dataset:
+        """Give the same samples with their tags in a book; itself if they are there already."""
+        if self._tag_book == book:
+            return self
+        other: Any = copy.copy(self)
+        other._tag_book = book
         return other
 
     @property

@@ -5,9 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOMES = {"ConceptAtlas": "workbench.methods.concepts.atlas"}
+_HOMES = {
+    "ConceptAtlas": "workbench.methods.concepts.atlas",
+    "EmbeddingMap": "workbench.methods.representation.embedding_map",
+}
 
-__all__ = ["ConceptAtlas"]
+__all__ = ["ConceptAtlas", "EmbeddingMap"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from workbench.session.pictures import PictureCache
 from workbench.session.residency import residency
 from workbench.session.selection import Selection
 from workbench.session.shown import shown
+from workbench.session.tags import StoredTags
 from workbench.store.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -41,7 +44,8 @@ class SessionBase:
         device_budget_gb: float | None = None,
         name: str = "",
     ):
-        self.model, self._data, self.store = model, data, store
+        self.model, self.store = model, store
+        self._data = data = None if data is None else data.tagged_in(StoredTags(store))
         self.name = name or model.card.name
         self._device = model.device
         self._budget = None if device_budget_gb is None else int(device_budget_gb * 1e9)
@@ -54,7 +58,7 @@ class SessionBase:
 
     @property
     def data(self) -> Dataset:
-        """The data set.
+        """The data set; its tags are kept in the session's store.
 
         Raises
         ------
@@ -71,6 +75,13 @@ class SessionBase:
     def has_data(self) -> bool:
         """Whether the session was opened with a data set."""
         return self._data is not None
+
+    def digests(self) -> dict[str, str]:
+        """What views and findings made here are traced to: fingerprints of model and data, by name."""
+        found = {"model": str(self.model.fingerprint)}
+        if self._data is not None:
+            found["data"] = str(self._data.fingerprint)
+        return found
 
     @property
     def pictures(self) -> PictureCache:
@@ -153,7 +164,23 @@ class SessionBase:
         return Recipe(kind=kind, model=model, data=data, **facts)
 
     def _new_selection(self) -> Selection:
-        return Selection(component=self._check_component, sample=self._check_sample, target=self._check_target)
+        return Selection(
+            component=self._check_component,
+            sample=self._check_sample,
+            target=self._check_target,
+            tables=lambda: self._table_digests,
+        )
+
+    @cached_property
+    def _table_digests(self) -> dict[str, str]:
+        """Digest of each table that sets of components or samples are counted in."""
+        found = {}
+        for name, layer in self.model.layers.items():
+            facts = f"{self.model.fingerprint.digest}/{name}/unit/{layer.n_components}"
+            found[f"{name}/unit/"] = hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
+        if self._data is not None:
+            found["sample"] = self._data.fingerprint.digest[:16]
+        return found
 
     def _check_component(self, value: Any) -> str:
         return str(self.model.layers.component(value))

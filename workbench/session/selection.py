@@ -1,14 +1,16 @@
 """The selection: what is being looked at, shared by all widgets of a session and by the cells beside them.
 
 Widgets write to it and observe it; they do not know each other. Each change carries who made it (`origin`) and a
-running number (`counter`), so that a change which comes back to its maker is dropped and two linked views cannot ring.
+running number (`counter`). A page numbers its own changes too: the selection keeps what it has heard of each page, so
+that a page can tell an answer from an echo of what it has left behind, and two linked views cannot ring.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import traitlets
@@ -23,6 +25,8 @@ FIELDS = ("component", "sample", "target", "region", "components", "samples", "h
 
 Check = Callable[[Any], Any]
 
+_PAGES = 64  # whose numbers are kept: tabs come and go
+
 
 class Selection(traitlets.HasTraits):
     """What is chosen at the moment.
@@ -35,6 +39,14 @@ class Selection(traitlets.HasTraits):
     component, sample, target : callable, optional
         Given by the session: each takes a value, returns it in its normal form, and raises a `WorkbenchError` if there
         is no such thing.
+    tables : callable, optional
+        Given by the session: returns a digest for each table of things, by what its addresses begin with
+        (``"layer4/unit/"``; ``"sample"`` for samples). Large sets travel as positions in a table with this digest.
+
+    Attributes
+    ----------
+    key : str
+        Name that no other selection has, by which a page knows who shares it.
 
     Examples
     --------
@@ -61,18 +73,31 @@ class Selection(traitlets.HasTraits):
     counter = traitlets.Int(0, help="Counts the changes.")
 
     def __init__(
-        self, *, component: Check | None = None, sample: Check | None = None, target: Check | None = None
+        self,
+        *,
+        component: Check | None = None,
+        sample: Check | None = None,
+        target: Check | None = None,
+        tables: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         self._checks: dict[str, Check] = {
             "component": component or _component,
             "sample": sample or _sample,
             "target": target or _target,
         }
-        self._seen: dict[str, int] = {}
+        self.key = uuid.uuid4().hex[:16]
+        self._tables = tables
+        self._heard: dict[str, dict[str, int]] = {}
+        self._hover_observers: list[Any] = []
         self._count = 0
         self._lock = threading.Lock()
         self._made_by = threading.local()
         super().__init__()
+
+    @property
+    def tables(self) -> Mapping[str, str]:
+        """Digest of each table that members may be counted in."""
+        return {} if self._tables is None else self._tables()
 
     @traitlets.default("components")
     def _no_components(self) -> tuple[str, ...]:
@@ -105,30 +130,48 @@ class Selection(traitlets.HasTraits):
             return self._checks["component" if isinstance(value, str) else "sample"](value)
         return self._checks[field](value)
 
-    def set(self, *, origin: str = "", counter: int | None = None, **values: Any) -> bool:
+    def set(self, *, origin: str = "", **values: Any) -> bool:
         """Change one or more fields in one go, and say whether anything changed.
 
         Parameters
         ----------
         origin : str
             Who makes the change.
-        counter : int, optional
-            The maker's own running number. A number that this origin has reached already is an echo, and is dropped.
         **values
             Fields and their new values. All are checked before the first is set.
         """
         checked = {field: self.check(field, value) for field, value in values.items()}
-        if counter is not None:
-            with self._lock:
-                if counter <= self._seen.get(origin, -1):
-                    return False
-                self._seen[origin] = counter
         before = self._count
         with self._by(origin):
             for field in FIELDS:
                 if field in checked:
                     setattr(self, field, checked[field])
         return self._count != before
+
+    def hear(self, page: str, number: int, fields: Iterable[str]) -> list[str]:
+        """Note that a page has changed some fields, and say for which of them this is news.
+
+        Parameters
+        ----------
+        page : str
+            Name of the page.
+        number : int
+            The page's own running number.
+        """
+        with self._lock:
+            heard = self._heard.pop(page, {})
+            self._heard[page] = heard  # the page heard last comes last
+            news = [field for field in fields if number > heard.get(field, 0)]
+            heard.update(dict.fromkeys(news, number))
+            while len(self._heard) > _PAGES:
+                del self._heard[next(iter(self._heard))]
+        return news
+
+    @property
+    def heard(self) -> dict[str, int]:
+        """The last number that was heard of each page."""
+        with self._lock:
+            return {page: max(numbers.values()) for page, numbers in self._heard.items() if numbers}
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
@@ -149,6 +192,24 @@ class Selection(traitlets.HasTraits):
             self.set_trait("origin", getattr(self._made_by, "name", ""))
         super().notify_change(change)
 
+    # Hovering stays on the page unless someone here listens; pages are told when that changes.
+
+    wants_hover = traitlets.Bool(False, help="Whether someone observes `hover`.")
+
+    def observe(self, handler: Any, names: Any = traitlets.All, type: Any = "change") -> None:
+        """Call `handler(change)` when one of the fields changes."""
+        if "hover" in _names(names):
+            self._hover_observers.append(handler)
+            self.wants_hover = True
+        super().observe(handler, names=names, type=type)
+
+    def unobserve(self, handler: Any, names: Any = traitlets.All, type: Any = "change") -> None:
+        """Call `handler` no longer."""
+        super().unobserve(handler, names=names, type=type)
+        if "hover" in _names(names) and handler in self._hover_observers:
+            self._hover_observers.remove(handler)
+            self.wants_hover = bool(self._hover_observers)
+
     @contextlib.contextmanager
     def _by(self, origin: str) -> Iterator[None]:
         before = getattr(self._made_by, "name", "")
@@ -165,6 +226,13 @@ class Selection(traitlets.HasTraits):
 
     def _has(self, field: str) -> bool:
         return getattr(self, field) is not None
+
+
+def _names(names: Any) -> tuple[Any, ...]:
+    """The traits that an observer names; all of ours where it names none."""
+    if names is traitlets.All:
+        return FIELDS
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _listed() -> str:

@@ -12,7 +12,7 @@ from workbench.core import check
 from workbench.core.config import settings
 from workbench.core.errors import BadValueError
 from workbench.models.handle import ModelHandle, choose_device
-from workbench.session.explaining import Explaining
+from workbench.session.samples import Samples
 from workbench.session.tables import DEFAULT_RULE
 from workbench.store import Store
 from workbench.store.recipe import Recipe
@@ -85,7 +85,7 @@ def open_session(
     return Session(handle, pictures, opened, device_budget_gb=device_budget_gb)
 
 
-class Session(Explaining):
+class Session(Samples):
     """One model with one data set; everything shown is computed and kept here.
 
     Made by `open_session`. All work on the model runs on the session's lane, one job at a time.
@@ -129,6 +129,23 @@ class Session(Explaining):
             method.restore(self, stored, (self.store.meta(recipe) or {}).get("facts", {}))
         method.session_ = self
         return method
+
+    def preview(self, method: Method, *, progress: Progress | None = None) -> Any:
+        """A first look at what a method will learn, quick and not kept, where it offers one.
+
+        Raises
+        ------
+        BadValueError
+            If the method has no `preview`.
+        """
+        look = getattr(method, "preview", None)
+        if look is None:
+            raise BadValueError(f"{type(method).__name__} offers no preview.", hint="Use `session.fit`.")
+
+        def preview(progress: Progress | None = None) -> Any:
+            return look(self)
+
+        return self._run_shown(preview, progress=progress)
 
     def _recipe_of(self, method: Method) -> Recipe:
         """The recipe of what a method learns here, which names how much of the data its tables cover."""

@@ -24,7 +24,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ARGS", "Lab", "WidgetPage", "browser", "chromium", "free_port", "notebook"]
+from workbench.widgets.esm import esm
+
+__all__ = ["ARGS", "Lab", "Voila", "WidgetPage", "browser", "chromium", "free_port", "notebook"]
 
 ARGS = [
     "--no-sandbox",
@@ -252,37 +254,61 @@ class Lab:
         return "\n".join(ran.locator(".jp-OutputArea-output").all_inner_texts())
 
 
+class Voila:
+    """A Voila of its own that serves one notebook as a page, with a kernel behind it.
+
+    Parameters
+    ----------
+    path : path
+        The notebook.
+    env : mapping of str to str, optional
+        Further variables for server and kernels.
+    """
+
+    def __init__(self, path: str | Path, *, env: dict[str, str] | None = None, timeout: float = 60.0):
+        self.path, self.extra, self.timeout = Path(path).resolve(), env or {}, timeout
+        self.port = free_port()
+
+    def __enter__(self) -> Voila:
+        command = [sys.executable, "-m", "voila", str(self.path), "--no-browser", f"--port={self.port}"]
+        self.log = self.path.with_suffix(".log")
+        with self.log.open("wb") as log:
+            self._server = subprocess.Popen(
+                [*command, "--Voila.ip=127.0.0.1"],
+                env={**os.environ, **self.extra},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.path.parent,
+            )
+        end = time.monotonic() + self.timeout
+        while time.monotonic() < end and self._server.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return self
+            time.sleep(0.2)
+        self.__exit__()
+        raise TimeoutError(f"Voila did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
+
+    def __exit__(self, *exc: object) -> None:
+        if self._server.poll() is None:
+            self._server.terminate()
+            try:
+                self._server.wait(20)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait(10)
+
+    @property
+    def url(self) -> str:
+        """Address of the page."""
+        return f"http://127.0.0.1:{self.port}/"
+
+
 _FAILED = '.jp-OutputArea-output:has-text("Traceback (most recent call last)")'
 _STARTED = "() => [...document.querySelectorAll('.jp-InputPrompt')].some(p => /\\[(\\*|\\d+)\\]/.test(p.textContent))"
 
 
-_HOST = """
-class Model {
-  constructor(id, state) { this.id = id; this.state = state; this.changed = {}; this.calls = {}; }
-  get(name) { return this.state[name]; }
-  set(name, value) {
-    if (JSON.stringify(this.state[name]) === JSON.stringify(value)) return;
-    this.state[name] = value; this.changed[name] = value; this.emit('change:' + name);
-  }
-  save_changes() {
-    const state = this.changed; this.changed = {};
-    if (Object.keys(state).length) window.fromPage(JSON.stringify({id: this.id, data: {method: 'update', state}}));
-  }
-  send(content, callbacks, buffers = []) {
-    const coded = buffers.map(b => btoa(String.fromCharCode(...new Uint8Array(b.buffer || b))));
-    window.fromPage(JSON.stringify({id: this.id, data: {method: 'custom', content}, buffers: coded}));
-  }
-  on(name, call) { (this.calls[name] ||= new Set()).add(call); }
-  off(name, call) { this.calls[name]?.delete(call); }
-  emit(name, ...args) { for (const call of [...(this.calls[name] || [])]) call(...args); }
-}
-const bytes = (text) => new DataView(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
-const put = (state, paths, buffers) => paths.forEach((path, i) => {
-  let at = state;
-  for (const step of path.slice(0, -1)) at = at[step];
-  at[path.at(-1)] = bytes(buffers[i]);
-});
-// Scripts that wait for a gesture to end hold a short timer meanwhile; who waits for the page must know.
+# Scripts that wait for a gesture to end hold a short timer meanwhile; who waits for the page must know.
+_TIMERS = """
 window.waiting = new Set();
 const [later, never] = [window.setTimeout.bind(window), window.clearTimeout.bind(window)];
 window.setTimeout = (call, delay = 0, ...args) => {
@@ -291,25 +317,28 @@ window.setTimeout = (call, delay = 0, ...args) => {
   return timer;
 };
 window.clearTimeout = (timer) => { window.waiting.delete(timer); never(timer); };
+"""
+
+# The page host, with Python at the other end.
+_LINK = """
 window.models = {};
-window.show = async (id, {state, paths, buffers, esm, css}) => {
-  put(state, paths, buffers);
-  const style = document.createElement('style');
-  style.textContent = css;
-  document.head.append(style);
+const {show, receive, decoded, encoded, join, split} = workbenchHost;
+const link = {
+  save: (model, changed) => {
+    const {state, paths, buffers} = split(changed);
+    const data = {method: 'update', state, buffer_paths: paths};
+    window.fromPage(JSON.stringify({id: model.id, data, buffers: buffers.map(encoded)}));
+  },
+  send: (model, content, buffers) =>
+    window.fromPage(JSON.stringify({id: model.id, data: {method: 'custom', content}, buffers: buffers.map(encoded)})),
+};
+window.showWidget = async (id, {state, paths, buffers, esm, css}) => {
   const el = document.createElement('div');
   el.dataset.id = id;
   document.querySelector('#board').append(el);
-  const model = window.models[id] = new Model(id, state);
-  const url = URL.createObjectURL(new Blob([esm], {type: 'text/javascript'}));
-  model.close = await (await import(url)).default.render({model, el});
+  window.models[id] = await show(el, {id, state: join(state, paths, buffers.map(decoded)), esm, css}, link);
 };
-window.fromPython = (id, {data, buffers}) => {
-  const model = window.models[id];
-  if (data.method === 'custom') return model.emit('msg:custom', data.content, buffers.map(bytes));
-  put(data.state, data.buffer_paths || [], buffers);
-  for (const [name, value] of Object.entries(data.state)) { model.state[name] = value; model.emit('change:' + name); }
-};
+window.fromPython = (id, message) => receive(window.models[id], message);
 """
 
 
@@ -348,14 +377,15 @@ class WidgetPage:
             f"<!doctype html><meta charset=utf-8><body style='{style}'>"
             f"<div id=board class='wb-board wb-board-{len(widgets)}'></div>"
         )
-        self.page.add_script_tag(content=_HOST)
+        for script in (_TIMERS, esm("host"), _LINK):
+            self.page.add_script_tag(content=script)
         for widget in widgets:
             self._show(widget)
         self.settle()
 
     def _show(self, widget: Any) -> None:
         state, paths, buffers = _without_buffers(widget.get_state())
-        esm, css = state.pop("_esm"), state.pop("_css", "")
+        script, style = state.pop("_esm"), state.pop("_css", "")
         keep = {
             k: v
             for k, v in state.items()
@@ -368,10 +398,10 @@ class WidgetPage:
             "state": json.loads(json.dumps(keep)),
             "paths": paths,
             "buffers": [_coded(b) for b in buffers],
-            "esm": esm,
-            "css": css,
+            "esm": script,
+            "css": style,
         }
-        self.page.evaluate("([id, all]) => window.show(id, all)", [widget.model_id, payload])
+        self.page.evaluate("([id, all]) => window.showWidget(id, all)", [widget.model_id, payload])
 
     def _from_page(self, text: str) -> None:
         message = json.loads(text)

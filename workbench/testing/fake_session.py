@@ -14,8 +14,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
-from workbench.core.ids import ComponentId
-from workbench.core.results import ActivationTable, Atlas, Attribution, ReferenceSet
+from workbench.core.ids import ComponentId, Fingerprint
+from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, ReferenceSet
+from workbench.data.tags import Tagged
 from workbench.session.lane import Lane, current_job
 from workbench.session.selection import Selection
 
@@ -50,7 +51,23 @@ def scene(i: int, size: int = 96) -> np.ndarray:
     return (255 * np.clip(picture, 0, 1)).astype(np.uint8)
 
 
-class FakeData:
+class FakeTags:
+    """Tags in memory."""
+
+    def __init__(self):
+        self._tags = {}
+
+    def read(self, data):
+        """All tags."""
+        return dict(self._tags)
+
+    def change(self, data, change):
+        """Put what `change` makes of the tags in their place."""
+        self._tags = change(dict(self._tags))
+        return self._tags
+
+
+class FakeData(Tagged):
     """The little of a data set that widgets ask for."""
 
     def __init__(self, n, pictures=None, labels=None, classes=CLASSES):
@@ -58,10 +75,16 @@ class FakeData:
         self.labels = np.arange(n) % len(classes) if labels is None else np.asarray(labels)
         self.origins = np.arange(n) // 2
         self.keys = [f"scenes/<i>{i:04d}</i>.png" for i in range(n)]
-        self._pictures = pictures
+        self._pictures, self._tag_book = pictures, FakeTags()
+        self.fingerprint = Fingerprint("fa" * 16, "fake")
 
     def __len__(self):
         return self.n
+
+    def _index(self, i):
+        if not isinstance(i, (int, np.integer)) or isinstance(i, bool) or not 0 <= i < self.n:
+            raise UnknownSampleError(f"No sample {i!r} in fake.", hint=f"It has {self.n}, numbered from 0.")
+        return int(i)
 
     def picture(self, i):
         """(y, x, 3) uint8."""
@@ -107,14 +130,22 @@ class FakeSession:
         }
         for values in self.values.values():
             values[:, 3] = 0  # a component that never answers
-        self.selection = Selection(component=self._component, sample=self._sample)
+        self.selection = self._new_selection()
         self._groups = {"": self.selection}
 
     def group(self, name):
         """The selection of a group."""
         if name not in self._groups:
-            self._groups[name] = Selection(component=self._component, sample=self._sample)
+            self._groups[name] = self._new_selection()
         return self._groups[name]
+
+    def _new_selection(self):
+        tables = {**{f"{name}/unit/": f"fake-{m}" for name, m in self.n_components.items()}, "sample": "fake-data"}
+        return Selection(component=self._component, sample=self._sample, tables=lambda: tables)
+
+    def digests(self):
+        """Names and digests that change with the size of the layers."""
+        return {"model": f"fake@{sum(self.n_components.values()):08x}", "data": f"fake@{len(self.data):08x}"}
 
     def class_names(self):
         """Names of the outputs."""
@@ -284,6 +315,79 @@ class FakeSession:
         """A map per component."""
         self._begin("concept_maps")
         return np.stack([0.3 * self.heat(sample, 50 + ComponentId.parse(c).index) for c in components])
+
+    # Samples
+    def samples(self, ids=None):
+        """What is known of the samples: a third has no stored prediction."""
+        import pandas as pd
+
+        rows = np.arange(len(self.data)) if ids is None else np.array([self._sample(i) for i in ids], dtype=np.int64)
+        tagged = dict(sorted(self.data.tagged().items()))
+        labels = [self.data.classes[i] for i in self.data.labels[rows]]
+        columns = {
+            "name": [self.data.keys[i] for i in rows],
+            "label": labels,
+            "prediction": ["" if i % 3 == 1 else name for i, name in zip(rows, labels, strict=True)],
+            "origin": self.data.origins[rows],
+            "tags": [tuple(name for name, ids in tagged.items() if i in ids) for i in rows],
+        }
+        columns |= {f"tag:{name}": np.isin(rows, ids) for name, ids in tagged.items()}
+        return pd.DataFrame(columns, index=pd.Index(rows, name="sample"))
+
+    # Maps
+    def point_map(self, layer=None, of="components", *, preview=False):
+        """A map of a layer's components or of the samples, with exact neighbours; component 3 lies apart.
+
+        A preview has other coordinates and no neighbours.
+        """
+        layer = layer or self.layer_name
+        atlas, values = self.atlas(layer), self.values[layer]
+        is_components = of == "components"
+        rows = (values.T if is_components else values) - (values.T if is_components else values).mean(1, keepdims=True)
+        length = np.linalg.norm(rows, axis=1)
+        n, apart = len(rows), length < 1e-6
+        far = 1 - (rows / np.where(apart, 1, length)[:, None]) @ (rows / np.where(apart, 1, length)[:, None]).T
+        far[apart] = far[:, apart] = np.inf
+        np.fill_diagonal(far, np.inf)
+        near = np.argsort(far, axis=1, kind="stable")[:, : 0 if preview else min(30, n - 1)]
+        distances = np.take_along_axis(far, near, 1)
+        rng = np.random.default_rng(6 + preview)
+        if is_components:
+            position, names, cluster = atlas.position.copy(), atlas.cluster_names, atlas.columns["cluster"]
+            columns = {name: v for name, v in atlas.columns.items() if name != "cluster"}
+            relevance = rng.normal(0.2, 1, (len(self._classes), n)).astype(np.float32)
+            columns |= {"class_relevance": relevance.max(0), "class": np.array(self._classes)[relevance.argmax(0)]}
+        else:
+            position, names, cluster = rng.random((n, 2)), self._classes, self.data.labels
+            columns = {"label": np.array(self._classes)[cluster], "activation": values.mean(1)}
+            relevance = np.zeros((0, n), np.float32)
+        position = rng.random((n, 2)) if preview else position
+        position[~apart, 1] = 0.08 + 0.92 * position[~apart, 1]
+        position[apart, 1] = 0
+        return PointMap(
+            of, layer, "unit", "activation", np.arange(n), position.astype(np.float32),
+            np.where(np.isinf(distances), -1, near).astype(np.int32), distances.astype(np.float32), apart,
+            {**columns, "cluster": np.where(apart, len(names), cluster)}, relevance, self._classes,
+            (*names, "no direction") if apart.any() else tuple(names), "PCA, preview" if preview else "fake, seed 0",
+            "correlation", 0.9, recipe=f"recipe-{layer}",
+        )  # fmt: skip
+
+    def fit(self, method, *, progress=None):
+        """An atlas or an embedding map, as if the method had been fitted."""
+        self._begin("fit")
+        if type(method).name == "embedding-map":
+            method.map_ = self.point_map(method.layer, method.of)
+            method.embedding_ = method.map_.position
+        else:
+            method.atlas_ = self.atlas(method.layer)
+            method.embedding_ = method.atlas_.position
+        method.session_ = self
+        return method
+
+    def preview(self, method, *, progress=None):
+        """A first look at an embedding map."""
+        self._begin("preview")
+        return self.point_map(method.layer, method.of, preview=True)
 
     # Atlas
     def atlas(self, layer=None):

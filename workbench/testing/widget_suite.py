@@ -10,20 +10,26 @@ class TestMine(WidgetSuite):
 from __future__ import annotations
 
 import contextlib
+import html.parser as html_parser
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ipywidgets.widgets.widget import _remove_buffers
 
 from workbench.core.errors import BadValueError, CancelledError, StoreError, WorkbenchError
 from workbench.session.deliver import flush
 from workbench.testing.fake_session import FakeSession
-from workbench.widgets import wire
+from workbench.widgets import stills, wire
 
-__all__ = ["Page", "WidgetSuite"]
+__all__ = ["HOSTILE", "Page", "WidgetSuite"]
+
+HOSTILE = "<img src=x onerror=alert(1)> \"quoted\" 'and'\nbroken"
+"""Text as a data set may hold it, which must be shown as text in every form."""
 
 
 class Page:
@@ -39,7 +45,16 @@ class Page:
 
     def put(self, **state: Any) -> None:
         """Set view state."""
-        self.widget._handle_msg({"content": {"data": {"method": "update", "state": state}}, "buffers": []})
+        plain, paths, buffers = _remove_buffers(state)
+        data = {"method": "update", "state": plain, "buffer_paths": paths}
+        self.widget._handle_msg({"content": {"data": data}, "buffers": [memoryview(b) for b in buffers]})
+
+    def say(self, page: str = "page", number: int | None = None, **values: Any) -> int:
+        """Change the selection, as scripts do; returns the page's number."""
+        self._count += 1
+        number = self._count if number is None else number
+        self.put(**values, _said={"page": page, "number": number, "values": values})
+        return number
 
     def post(self, kind: Any, body: Any = None, buffers: Any = (), **extra: Any) -> str:
         """Ask without waiting; returns the number of the question."""
@@ -129,7 +144,7 @@ class WidgetSuite:
     def test_a_state_that_does_not_fit_is_reported(self, widget):
         before = widget.state()
         reports = widget.restore({"widget": "Other", "nonsense": 1, "height": "tall", "version": 9})
-        assert len(reports) == 2 and widget.state() == before
+        assert len(reports) == 3 and widget.state() == before
 
     def test_unknown_options_are_explained(self, session):
         with pytest.raises(BadValueError, match="has no option 'heigt'.*Nearest"):
@@ -180,6 +195,32 @@ class WidgetSuite:
                 page.put(**{field: values[1]})
                 assert getattr(session.selection, field) == values[1] and session.selection.origin == widget.model_id
         assert widget.wait(20)
+
+    def test_what_the_page_says_is_heard_once_and_answered_with_its_number(self, session, widget, monkeypatch):
+        page, other = Page(widget), self.make(session)
+        assert other.wait(20)
+        values = {"component": ("bn2/unit/11", "bn2/unit/12", "bn2/unit/99999"), "sample": (9, 10, 99999)}
+        for field in values.keys() & set(widget.follows):
+            first, second, wrong = values[field]
+            number = page.say(f"tab-{field}", **{field: first})
+            assert getattr(session.selection, field) == getattr(other, field) == first
+            assert other._seen[f"tab-{field}"] == widget._seen[f"tab-{field}"] == number
+            page.say(f"tab-{field}", number - 1, **{field: second})  # late, and no news
+            assert getattr(session.selection, field) == first
+            with lenient(monkeypatch):
+                page.say(f"tab-{field}", number + 5, **{field: wrong})
+            back = [data["state"] for _, data, _ in page.heard if field in (data or {}).get("state", {})]
+            assert back[-1][field] == first and back[-1]["_seen"][f"tab-{field}"] == number + 5
+        other.close()
+        widget.wait(20)
+
+    def test_hovering_reaches_python_only_where_someone_listens(self, session, widget):
+        assert widget._wants_hover is False
+        seen: list[Any] = []
+        session.selection.observe(lambda change: seen.append(change["new"]), names="hover")
+        assert widget._wants_hover is True
+        Page(widget).say(hover="bn2/unit/3")
+        assert seen == ["bn2/unit/3"]
 
     def test_a_group_has_a_selection_of_its_own(self, session):
         left, again = self.make(session, group="left"), self.make(session, group="left")
@@ -278,3 +319,82 @@ class WidgetSuite:
         assert set(selection.index) <= set(widget.selected())
         figure = widget.plot()
         assert type(figure).__name__ == "Figure" and len(figure.data)
+
+    # Kept views ---------------------------------------------------------------------------------------------------
+
+    def test_the_still_has_three_forms_within_their_budgets(self, session, widget):
+        widget.prepare_still()
+        started = time.perf_counter()
+        still = widget.snapshot()
+        html, png = still.html(), still.png()
+        assert time.perf_counter() - started < 0.5  # 0.1 s on an idle machine
+        assert len(html.encode()) <= stills.HTML_BYTES and len(png) <= stills.PNG_BYTES
+        assert png[:8] == b"\x89PNG\r\n\x1a\n" and "\n" not in still.text() and len(still.text()) < 300
+        seen = Seen(html)
+        assert all(image.get("alt") for image in seen.images)
+        assert not seen.addresses and not {"script", "style", "link", "iframe"} & seen.tags
+        assert widget.snapshot().html() == html
+
+    def test_a_still_before_anything_is_there_says_how_to_get_it(self, session):
+        session.delay = 1.0
+        widget = self.make(session)
+        still = widget.snapshot()
+        assert Seen(still.html()).tags and still.png() and still.text()
+        widget.close()
+
+    def test_text_from_the_data_stays_text_in_stills(self, session, widget):
+        widget.title = HOSTILE
+        widget.prepare_still()
+        html = widget.snapshot().html()
+        assert "onerror" not in str(Seen(html).images) and "<img src=x" not in html
+
+    def test_the_code_rebuilds_the_view(self, session, widget):
+        import workbench as wb
+
+        for name, value in self.changes.items():
+            setattr(widget, name, value)
+        names: dict[str, Any] = {"wb": wb, "s": session}
+        *imports, call = [line for line in widget.to_code().splitlines() if not line.startswith("#")]
+        exec("\n".join(imports), names)
+        again = eval(call, names)
+        assert again.wait(20) and again.state() == widget.state()
+        again.close()
+
+    def test_what_the_view_rests_on_is_named(self, widget):
+        page = Page(widget)
+        assert json.loads(page.ask("recipe")[0]["result"]["text"]) == widget.recipe()
+        assert page.ask("code")[0]["result"]["text"] == widget.to_code()
+        assert widget.recipe()["model"] == widget.session.digests()["model"]
+
+    def test_a_state_made_elsewhere_says_so(self, session, widget):
+        state = widget.state()
+        state["made_with"] = {**state["made_with"], "model": "other@12345678"}
+        (report,) = widget.restore(state)
+        assert "made with other@12345678" in report
+
+    def test_it_becomes_a_page_within_the_size_allowed(self, widget, tmp_path):
+        report = widget.to_html(tmp_path / "page.html")
+        assert report.n_bytes == (tmp_path / "page.html").stat().st_size <= 20e6
+        assert not report.left_out and not list(tmp_path.glob(".*"))
+        record = json.loads(re.search(r'id="wb-record">(.*?)</script>', (tmp_path / "page.html").read_text())[1])
+        assert [one["id"] for one in record["widgets"]] == [widget.model_id]
+
+
+class Seen(html_parser.HTMLParser):
+    """What a reader of a piece of HTML would meet: its tags, its images, and addresses outside it."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: set[str] = set()
+        self.images: list[dict[str, str | None]] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
+        for name, value in attrs:
+            if name in ("src", "href", "action", "srcset", "data") and not (value or "").startswith("data:image/"):
+                self.addresses.append(str(value))
+            assert not name.startswith("on"), f"a handler in {tag}: {name}"

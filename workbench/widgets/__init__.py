@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from workbench.widgets.atlas import AtlasBrowser
     from workbench.widgets.base import SessionWidget, on, register_widget
     from workbench.widgets.card import ComponentCard
+    from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
     from workbench.widgets.showing import show
 
-__all__ = ["AtlasBrowser", "ComponentCard", "HeatmapViewer", "SessionWidget", "on", "register_widget", "show"]
+__all__ = ["AtlasBrowser", "ComponentCard", "HeatmapViewer", "SessionWidget", "export", "on", "register_widget", "show"]
 
 _HOMES = {
     "AtlasBrowser": "atlas",
     "ComponentCard": "card",
     "HeatmapViewer": "heatmap",
     "SessionWidget": "base",
+    "export": "exporting",
     "on": "base",
     "register_widget": "base",
     "show": "showing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,15 @@ logger = logging.getLogger(__name__)
 class Answering:
     """The part of `SessionWidget` that messages reach; expects its traits and jobs."""
 
-    follows: tuple[str, ...] = ()
-    """Fields of the selection that are traits of the widget, which the page may set like its view state."""
-
     _handlers: dict[str, tuple[str, dict[str, Any]]] = {}
 
     if TYPE_CHECKING:
         _is_closed: bool
+        _hear: Any
+        to_code: Any
+        recipe: Any
+        follows: tuple[str, ...]
+        hold_sync: Any
         send: Any
         keys: Any
         traits: Any
@@ -51,7 +54,8 @@ class Answering:
         data = msg["content"]["data"]
         with gate():
             if data["method"] == "update":
-                self.set_state(data.get("state", {}))
+                state = data.get("state", {})
+                self.set_state(wire.with_buffers(state, data.get("buffer_paths", []), msg.get("buffers", [])))
             elif data["method"] == "request_state":
                 self.send_state()
             elif data["method"] == "custom":
@@ -62,19 +66,29 @@ class Answering:
         accepted: dict[str, Any] = {}
         refused: list[str] = []
         error: Exception | None = None
-        for name, value in sync_data.items():
+        sync_data = dict(sync_data)
+        with self.hold_sync():
+            if (said := sync_data.pop("_said", None)) is not None:
+                try:
+                    news = self._hear(said)
+                    for field in said["values"]:  # which the page also set as traits
+                        sync_data.pop(field, None)
+                    sync_data.update(news)
+                except WorkbenchError as why:
+                    refused, error = ["_seen"], why
+            for name, value in sync_data.items():
+                try:
+                    accepted[name] = self._acceptable(name, value)
+                except (WorkbenchError, traitlets.TraitError) as why:
+                    refused.append(name)
+                    error = why
             try:
-                accepted[name] = self._acceptable(name, value)
-            except (WorkbenchError, traitlets.TraitError) as why:
-                refused.append(name)
+                if accepted:
+                    super().set_state(accepted)  # type: ignore[misc]
+            except Exception as why:
                 error = why
-        try:
-            if accepted:
-                super().set_state(accepted)  # type: ignore[misc]
-        except Exception as why:
-            error = why
         if refused:
-            self.send_state(refused)
+            self.send_state([*refused, "_seen"])
         if error is not None:
             self.show_error(", ".join(refused) or "a change", error)
             if settings().strict:
@@ -87,7 +101,8 @@ class Answering:
         if type(self)._is_ours(name):
             if not (trait.metadata.get("view") or name in self.follows):
                 raise BadValueError(f"{name} of {type(self).__name__} is written by Python only.")
-            trait._validate(self, value)
+            read = trait.metadata.get("from_json", lambda value, widget: value)
+            trait._validate(self, read(value, self))
         return value
 
     @classmethod
@@ -150,6 +165,14 @@ class Answering:
     @on("cancel")
     def _on_cancel(self) -> None:
         self.cancel()
+
+    @on("code")
+    def _on_code(self) -> dict[str, str]:
+        return {"text": self.to_code()}
+
+    @on("recipe")
+    def _on_recipe(self) -> dict[str, str]:
+        return {"text": json.dumps(self.recipe(), indent=2)}
 
     @on("dismiss")
     def _on_dismiss(self) -> None:

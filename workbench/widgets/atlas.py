@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +12,15 @@ import traitlets
 from workbench.core import check
 from workbench.core.errors import BadValueError, StaleError, UnknownComponentError
 from workbench.core.results import Atlas
-from workbench.widgets import wire
+from workbench.widgets import linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.board import arrange, centres
+from workbench.widgets.columns import described, first_column, legend_of, reading
 from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import at_most, many, one_of
+from workbench.widgets.keeping import Offer
+from workbench.widgets.recording import Recording
+from workbench.widgets.stills import Picture, Still
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["AtlasBrowser"]
 
 _MOST = 1_000_000
+_PAGE = 16  # cells along a page of crops
+_IN_STILL = 48
 _LEVELS = ("auto", "dots", "tiles", "cards")
 
 
@@ -58,7 +65,9 @@ class AtlasBrowser(SessionWidget):
     stands_for = "component"
 
     component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
-    components = traitlets.Any((), help="Addresses of the selected set, in the order of selection.").tag(sync=True)
+    components = traitlets.Any((), help="Addresses of the selected set, in the order of selection.").tag(
+        sync=True, **linking.members
+    )
     layer = traitlets.Unicode("", help="Layer on show.").tag(sync=True)
     overlay = traitlets.Unicode("", help="Column that colours the cells; empty for the first.").tag(
         sync=True, view=True
@@ -93,9 +102,11 @@ class AtlasBrowser(SessionWidget):
     ):
         self.atlas: Atlas | None = None
         self._given_tiles = tiles
+        self._still_tiles: dict[int, np.ndarray] = {}
         super().__init__(source, session=session, **({"layer": layer} if layer else {}), **view)
 
     def bind(self, source: Any) -> None:
+        self._made_from = repr(source) if hasattr(source, "atlas_") else ""
         record = source if isinstance(source, Atlas) else getattr(source, "atlas_", None)
         if isinstance(record, Atlas):
             self._show(record)
@@ -124,7 +135,7 @@ class AtlasBrowser(SessionWidget):
         if self._given_tiles is not None and len(self._given_tiles) != atlas.n_components:
             raise BadValueError(f"{len(self._given_tiles)} tiles for {atlas.n_components} components.")
         cells, grid = arrange(atlas.position, fill=0.7)
-        columns, values = _columns(atlas)
+        columns, values = described(atlas.columns, atlas.cluster_names)
         if self.overlay:
             check.known("column", self.overlay, [c["name"] for c in columns])
         names = list(atlas.cluster_names)
@@ -132,7 +143,7 @@ class AtlasBrowser(SessionWidget):
         self.atlas = atlas
         with self.hold_sync():
             self.layer = atlas.layer
-            self.overlay = self.overlay or _first_overlay(columns)
+            self.overlay = self.overlay or first_column(columns)
             self.values = values
             self.board = {
                 "digest": _digest(atlas),
@@ -160,15 +171,6 @@ class AtlasBrowser(SessionWidget):
         self._check_positions(digest, components)
         return self.submit(self._tiles, components, size, title="Crops", quiet=True)
 
-    @on("choose", digest=str)
-    def _on_choose(self, digest: str, buffers: list[Any]) -> dict[str, int]:
-        """A set too large for addresses: uint32 positions, with the digest of the board they count on."""
-        positions = np.frombuffer(buffers[0], dtype="<u4").tolist()
-        self._check_positions(digest, positions)
-        ids = self._atlas().ids()
-        self.components = tuple(ids[i] for i in positions)
-        return {"n": len(positions)}
-
     def _check_positions(self, digest: str, positions: list[int]) -> None:
         atlas = self._atlas()
         if digest != self.board["digest"]:
@@ -179,13 +181,14 @@ class AtlasBrowser(SessionWidget):
             )
 
     def _tiles(self, components: list[int], size: int) -> dict[str, Any]:
+        return {"components": components, "size": size, "sheet": wire.sheet(self._crops(components, size))}
+
+    def _crops(self, components: list[int], size: int) -> Any:
         if self._given_tiles is not None:
-            crops = [_fitted_to(np.asarray(self._given_tiles[i]), size) for i in components]
-        elif hasattr(self.session, "peak_crops"):
-            crops = self.session.peak_crops(self._atlas().layer, components, size=size)
-        else:
-            crops = []
-        return {"components": components, "size": size, "sheet": wire.sheet(crops)}
+            return [_fitted_to(np.asarray(self._given_tiles[i]), size) for i in components]
+        if components and hasattr(self.session, "peak_crops"):
+            return self.session.peak_crops(self._atlas().layer, components, size=size)
+        return []
 
     # In Python --------------------------------------------------------------------------------------------------------
 
@@ -254,6 +257,74 @@ class AtlasBrowser(SessionWidget):
         chosen = [c for c in self.selected() if c in set(self._atlas().ids())]
         return self._atlas().plot(**{"color": self.overlay or None, "highlight": chosen or None, **options})
 
+    # Keeping ----------------------------------------------------------------------------------------------------------
+
+    def source_code(self) -> str:
+        return f"s.fit(wb.methods.{self._made_from})" if self._made_from else f"s, layer={self.layer!r}"
+
+    def results(self) -> list[str]:
+        return [self.atlas.recipe] if self.atlas is not None else []
+
+    def _leading(self, n: int) -> list[int]:
+        """Positions of the selected components, then of the first in the order of the list."""
+        prefix = f"{self._atlas().layer}/{self._atlas().basis}/"
+        ids = [*self.selected(), *self.table().index[:n]]
+        return [int(one.rpartition("/")[2]) for one in dict.fromkeys(ids) if one.startswith(prefix)][:n]
+
+    def prepare_still(self) -> None:
+        if self.atlas is not None:
+            wanted = [i for i in self._leading(_IN_STILL) if i not in self._still_tiles]
+            self._still_tiles.update(zip(wanted, self._crops(wanted, 64), strict=False))
+
+    def still(self) -> Still:
+        if self.atlas is None:
+            asked = f"of {self.layer}" if self.layer else ""
+            return Still("Concepts", asked, missing="The atlas is being made: `widget.wait()` waits for it.")
+        atlas, table = self.atlas, self.table()
+        shown = [i for i in self._leading(_IN_STILL) if i in self._still_tiles]
+        values = np.asarray(atlas.columns[self.overlay]) if self.overlay in atlas.columns else None
+        pictures = []
+        for i in shown:
+            name = f"{atlas.basis} {i}"
+            value = "" if values is None else reading(values[i], self.overlay, atlas.cluster_names)
+            pictures.append(
+                Picture(
+                    self._still_tiles[i], f"Reference of {atlas.layer}/{name}, {self.overlay} {value}", (name, value)
+                )
+            )
+        by = f", by {self.overlay}" if self.overlay and self.sort == "overlay" else ""
+        notes = [f"{len(pictures)} of {len(table)} components{by}; each shows its strongest reference, cropped."]
+        if (references := atlas.references) is not None:
+            covered = f", {references.coverage:.0%} of the data" if references.coverage < 1 else ""
+            notes.append(f"References from {references.n_origins} originals{covered}. Layout: {atlas.layout}.")
+        if not pictures and self.board.get("has_tiles"):
+            notes[0] = "Crops had not been fetched yet."
+        asked = f"{atlas.n_components} components in {len(atlas.cluster_names)} clusters"
+        legend = None if values is None else legend_of(self.overlay, values, self.palette)
+        return Still(f"Concepts of {atlas.layer}", asked, pictures, legend, table, notes)
+
+    def offers(self) -> Offer:
+        return Offer(components=tuple(self.table().index)) if self.atlas is not None else Offer()
+
+    def recorded_state(self) -> dict[str, Any]:
+        return {"board": {**self.board, "is_recorded": True}} if self.board else {}
+
+    def recordings(self, wanted: Offer) -> Iterator[Recording]:
+        """Sheets of crops for all pages of the board, those with wanted components first."""
+        if not self.board.get("has_tiles"):
+            return
+        pages: dict[tuple[int, int], list[int]] = {}
+        for i, (x, y) in enumerate(np.asarray(self.board["cells"]).tolist()):
+            pages.setdefault((x // _PAGE, y // _PAGE), []).append(i)
+        first = {i: rank for rank, i in enumerate(self._leading(self._atlas().n_components))}
+        for components in sorted(pages.values(), key=lambda page: min(first.get(i, _MOST) for i in page)):
+            body = {"digest": self.board["digest"], "components": components, "size": 64}
+            yield Recording(
+                lambda components=components: self._tiles(components, 64),  # type: ignore[misc]
+                question=("tiles", body),
+                what="sheets of crops",
+            )
+
     def describe(self) -> str:
         return (
             f"{self.atlas.layer}/{self.atlas.basis}, {self.atlas.n_components} components" if self.atlas else self.layer
@@ -270,43 +341,6 @@ def _digest(atlas: Atlas) -> str:
     of = hashlib.blake2b(f"{atlas.layer}/{atlas.basis}/{atlas.recipe}".encode(), digest_size=8)
     of.update(np.ascontiguousarray(atlas.position, dtype=np.float32).tobytes())
     return of.hexdigest()
-
-
-def _columns(atlas: Atlas) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """What there is to colour by, and the numbers; words become numbers with a list of names."""
-    described, values = [], {}
-    for name, column in atlas.columns.items():
-        array = np.asarray(column)
-        facts: dict[str, Any] = {"name": str(name), "kind": "number"}
-        if name == "cluster":
-            facts |= {"kind": "category", "names": list(map(str, atlas.cluster_names))}
-        elif array.dtype.kind not in "fiub":
-            names, array = np.unique(array.astype(str), return_inverse=True)
-            facts |= {"kind": "category", "names": names[:1000].tolist()}
-        else:
-            known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
-            low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-            facts |= {"low": low, "high": high, "is_signed": low < 0 < high, "is_whole": array.dtype.kind in "iub"}
-            facts["bulk"] = _bulk(known, facts["is_signed"])
-        described.append(facts)
-        values[str(name)] = array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
-    return described, values
-
-
-def _bulk(known: np.ndarray, is_signed: bool) -> list[float]:
-    """Where the colours end: a few large values must not paint all others alike."""
-    if not known.size:
-        return [0.0, 0.0]
-    known = known.astype(np.float64)
-    if is_signed:
-        limit = float(np.quantile(np.abs(known), 0.98))
-        return [-limit, limit]
-    return [float(np.quantile(known, 0.02)), float(np.quantile(known, 0.98))]
-
-
-def _first_overlay(columns: list[dict[str, Any]]) -> str:
-    names = [c["name"] for c in columns]
-    return next((n for n in ("relevance", "activation") if n in names), names[0] if names else "")
 
 
 def _fitted_to(tile: np.ndarray, size: int) -> np.ndarray:

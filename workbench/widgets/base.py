@@ -1,4 +1,6 @@
-"""SessionWidget: what all widgets share. Binding, jobs and their status, messages and answers, the selection, errors.
+"""SessionWidget: what all widgets share. Binding and closing are here; the rest has a room for each part:
+
+`working` jobs and the status line, `answering` messages, `linking` the selection, `keeping` state, code, stills, pages.
 
 A widget shows results and sends wishes. Its work waits on a lane of its own, and what needs the model waits there for
 the model's lane; so tiles keep coming while a sweep runs, and closing a widget cancels what only it wanted.
@@ -14,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-from workbench.core.errors import BadValueError, WorkbenchError, nearest
+from workbench.core.errors import BadValueError, nearest
 from workbench.core.registry import WIDGETS
-from workbench.session.deliver import free, gate
+from workbench.session.deliver import free
 from workbench.widgets.answering import Answering
 from workbench.widgets.choosing import ids_of, selection_of, session_of
 from workbench.widgets.handlers import on
+from workbench.widgets.keeping import Keeping
+from workbench.widgets.linking import Linking
 from workbench.widgets.working import Working
 
 if TYPE_CHECKING:
@@ -44,7 +48,7 @@ def register_widget(name: str, *, shows: type | tuple[type, ...] = (), stable: b
     return WIDGETS.register(name, shows=shows if isinstance(shows, tuple) else (shows,), stable=stable)
 
 
-class SessionWidget(Answering, Working, anywidget.AnyWidget):
+class SessionWidget(Answering, Working, Linking, Keeping, anywidget.AnyWidget):
     """Base class of all widgets.
 
     A subclass names its script (`_esm`), tags what the page may change with ``view=True`` and what Python sends with
@@ -87,13 +91,11 @@ class SessionWidget(Answering, Working, anywidget.AnyWidget):
     state_version = traitlets.Int(1, help="Version of the view state's form.").tag(sync=True)
     _problem = traitlets.Dict(help="The error on show: asked, message, hint, type, trace.").tag(sync=True)
 
-    stands_for: str = ""
-    """The field of the selection that is this widget's `value` where ipywidgets asks for one."""
-
     def __init__(self, source: Any = None, *, session: Any = None, group: str = "", **view: Any):
         self._check_names(view)
         self._prepare(f"{type(self).__name__}-{next(_numbers)}")
         self._undo: list[Callable[[], None]] = []
+        self._shown_with: list[SessionWidget] = []
         self.session = session if session is not None else session_of(source)
         self.group = group
         self.shared = selection_of(self.session, group)
@@ -126,38 +128,6 @@ class SessionWidget(Answering, Working, anywidget.AnyWidget):
 
     # The selection ----------------------------------------------------------------------------------------------------
 
-    @traitlets.validate("component", "sample", "target", "components", "samples")
-    def _is_known(self, proposal: Any) -> Any:
-        return self.shared.check(proposal["trait"].name, proposal["value"])
-
-    def _follow(self) -> None:
-        if not self.follows:
-            return
-        fields = list(self.follows)
-        for field in fields:
-            # What is chosen already is shown; what the caller asks for is chosen.
-            if getattr(self, field) in (None, "", ()):
-                setattr(self, field, getattr(self.shared, field))
-            else:
-                self.shared.set(origin=self.model_id, **{field: getattr(self, field)})
-
-        def take(change: Any) -> None:
-            if not self._is_closed:
-                with gate():
-                    setattr(self, change["name"], getattr(self.shared, change["name"]))
-
-        def give(change: Any) -> None:
-            self.shared.set(origin=self.model_id, **{change["name"]: change["new"]})
-
-        if self.stands_for:
-            traitlets.link((self, self.stands_for), (self, "value"))
-        self.shared.observe(take, names=fields)
-        self.observe(give, names=fields)
-        self._undo += [
-            lambda: self.shared.unobserve(take, names=fields),
-            lambda: self.unobserve(give, names=fields),
-        ]
-
     def on_select(self, callback: Callable[[pd.DataFrame], None]) -> Callable[[], None]:
         """Call `callback(frame)` whenever the selection of this widget changes; returns a function that ends it."""
         names = [name for name in ("component", "components", "sample", "samples") if self.has_trait(name)]
@@ -186,33 +156,16 @@ class SessionWidget(Answering, Working, anywidget.AnyWidget):
         """Select by ids."""
         raise BadValueError(f"Nothing can be selected in {type(self).__name__}.")
 
-    # View state -------------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        """The view as a small JSON dictionary: addresses, no pixels."""
-        names = [*sorted(self.trait_names(view=True)), *self.follows]
-        return {
-            "widget": type(self).__name__,
-            "version": self.state_version,
-            **{n: _plain(getattr(self, n)) for n in names},
-        }
-
-    def restore(self, state: dict[str, Any]) -> list[str]:
-        """Apply what fits of a state and say what does not, one line each."""
-        reports = []
-        known = {*self.trait_names(view=True), *self.follows}
-        for name, value in state.items():
-            if name in ("widget", "version"):
-                continue
-            try:
-                if name not in known:
-                    raise BadValueError(f"{type(self).__name__} has no {name}.", hint=nearest(name, known))
-                setattr(self, name, value)
-            except (WorkbenchError, traitlets.TraitError) as error:
-                reports.append(f"{name}: {error}")
-        return reports
-
     # Coming and going -------------------------------------------------------------------------------------------------
+
+    def _ipython_display_(self) -> None:
+        from workbench.widgets.showing import put_out
+
+        put_out(self)
+
+    def show(self) -> None:
+        """Display the widget here."""
+        self._ipython_display_()
 
     def open(self) -> None:
         """Tell the browser of the widget; done by the constructor."""
@@ -250,7 +203,3 @@ class SessionWidget(Answering, Working, anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"<{' '.join(filter(None, (type(self).__name__, self.describe())))}: {self.status}>"
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets
 
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, IncompleteError
 from workbench.core.ids import ComponentId
 from workbench.session.deliver import deliver
 from workbench.widgets import wire
 from workbench.widgets.base import SessionWidget, register_widget
 from workbench.widgets.esm import css, esm
+from workbench.widgets.keeping import Offer
+from workbench.widgets.recording import Recording
+from workbench.widgets.stills import Picture, Still
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,10 +164,22 @@ class ComponentCard(SessionWidget):
         return str(data.classes[label] if 0 <= label < len(data.classes) else data.keys[sample].rpartition("/")[2])
 
     def _values(self, component: str, by: str, sample: int | None) -> None:
+        deliver(self._take_values, *self._spread_and_mark(component, by, sample))
+
+    def _spread_and_mark(self, component: str, by: str, sample: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
         address = ComponentId.parse(component)
-        table = (
-            self.session.activations(address.layer) if by == "activation" else self.session.relevances(address.layer)
-        )
+        try:
+            read = self.session.activations if by == "activation" else self.session.relevances
+            table = read(address.layer)
+        except IncompleteError as error:  # a sweep that kept references alone: the card does without
+            spread = {
+                "component": component,
+                "quantity": by,
+                "n": 0,
+                "counts": np.zeros(0, np.uint32),
+                "why": error.hint,
+            }
+            return spread, {"component": component, "sample": sample, "quantity": by, "value": None, "rank": None}
         column = np.asarray(table.values[:, address.index], dtype=np.float32)
         known = column[np.isfinite(column)]
         counts, edges = np.histogram(known, bins=_BINS) if known.size else (np.zeros(0, int), np.zeros(0))
@@ -190,7 +206,7 @@ class ComponentCard(SessionWidget):
             "rank": rank,
             "of": known.size,
         }
-        deliver(self._take_values, spread, mark)
+        return spread, mark
 
     def _take_values(self, spread: dict[str, Any], mark: dict[str, Any]) -> None:
         if self._is_closed or (self.shown, self.by) != (spread["component"], spread["quantity"]):
@@ -238,6 +254,56 @@ class ComponentCard(SessionWidget):
         return references.plot(
             **{"components": [address], "n": self.n, "pictures": self.session.data.picture, **options}
         )
+
+    # Keeping ----------------------------------------------------------------------------------------------------------
+
+    def still(self) -> Still:
+        have = self.references
+        if self.shown is None:
+            return Still("Component", missing="No component is selected: set `widget.component`.")
+        if not have or have["component"] != self.shown:
+            return Still(self.shown, missing="Its references are being fetched: `widget.wait()` waits for them.")
+        pictures = [
+            Picture(tile, f"Reference {rank} of {self.shown}: {caption}", (name, f"{value:.3g}"))
+            for rank, (tile, caption, name, value) in enumerate(
+                zip(wire.tiles(have["sheet"]), have["captions"], have["names"], have["values"].tolist(), strict=True), 1
+            )
+        ]
+        views = {"crop": "cropped around the peak", "whole": "whole", "mask": "masked to where it answers"}
+        asked = f"The {len(pictures)} strongest by {have['by']}, {views[have['mode']]}"
+        notes = [f"From {have['n_samples']} views of {have['n_originals']} originals."]
+        if have["coverage"] < 1:
+            notes.append(f"The sweep has covered {have['coverage']:.0%} of the data so far.")
+        if (spread := self.spread).get("component") == self.shown and spread["n"]:
+            quantiles = ", ".join(
+                f"{float(q):.0%} below {v:.3g}" for q, v in spread["quantiles"].items() if v is not None
+            )
+            notes.append(f"{spread['quantity'].capitalize()}: {spread['n_zero'] / spread['n']:.0%} zero; {quantiles}.")
+        return Still(self.shown, asked, pictures, rows=self.table()[["rank", have["by"], "caption"]], notes=notes)
+
+    def results(self) -> list[str]:
+        if self.shown is None or not self.references:
+            return []
+        layer = ComponentId.parse(self.shown).layer
+        return [getattr(self.session.references(layer, by=self.by), "recipe", "")]
+
+    def offers(self) -> Offer:
+        return Offer(samples=tuple(self.references.get("samples", ())))
+
+    def recordings(self, wanted: Offer) -> Iterator[Recording]:
+        """References and values of the wanted components."""
+        for component in wanted.components:
+
+            def references(component: str = component) -> dict[str, Any]:
+                return {"references": self._references(component, self.by, self.mode, self.n)}
+
+            def spread(component: str = component) -> dict[str, Any]:
+                found, mark = self._spread_and_mark(component, self.by, self.sample)
+                return {"spread": found, "mark": mark}
+
+            shown = {"component": component, "by": self.by}
+            yield Recording(references, {**shown, "mode": self.mode, "n": self.n}, what="cards")
+            yield Recording(spread, shown, what="distributions")
 
     def describe(self) -> str:
         return self.shown or "nothing selected"

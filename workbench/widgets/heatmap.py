@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from workbench.core.results import Attribution
 from workbench.widgets import wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.esm import css, esm
+from workbench.widgets.keeping import Offer
+from workbench.widgets.recording import Recording
+from workbench.widgets.stills import Picture, Still, heat_legend, painted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["HeatmapViewer"]
 
 _TOP = 5
+_RECORDED = 6  # samples and components whose conditional maps a page records
 
 
 @register_widget("heatmap")
@@ -186,9 +191,17 @@ class HeatmapViewer(SessionWidget):
         }
 
     def _explain(self, sample: int, target: str, layer: str, n: int) -> None:
-        record = (layer,) if layer and n else ()
-        found = self.session.explain(sample=sample, target=target, record=record)
-        heat = {
+        found = self._explained(sample, target, layer, n)
+        self._tell(sample, target, "heat", self._heat(found, sample, target), found)
+        if layer and n:
+            # The map is on screen by now; the crops of the list may take their time.
+            self._tell(sample, target, "strip", self._strip(found, sample, target, layer, n))
+
+    def _explained(self, sample: int, target: str, layer: str, n: int) -> Attribution:
+        return self.session.explain(sample=sample, target=target, record=(layer,) if layer and n else ())
+
+    def _heat(self, found: Attribution, sample: int, target: str) -> dict[str, Any]:
+        return {
             **wire.signed_map(found.heatmap[0]),
             "sample": sample,
             "target": target,
@@ -199,10 +212,6 @@ class HeatmapViewer(SessionWidget):
             "gap": wire.finite(found.gap[0]),
             "rule": found.rule,
         }
-        self._tell(sample, target, "heat", heat, found)
-        if record:
-            # The map is on screen by now; the crops of the list may take their time.
-            self._tell(sample, target, "strip", {**self._strip(found, layer, n), "sample": sample, "target": target})
 
     def _tell(self, sample: int, target: str, trait: str, value: dict[str, Any], found: Any = None) -> None:
         from workbench.session.deliver import deliver
@@ -216,7 +225,7 @@ class HeatmapViewer(SessionWidget):
 
         deliver(put)
 
-    def _strip(self, found: Attribution, layer: str, n: int) -> dict[str, Any]:
+    def _strip(self, found: Attribution, sample: int, target: str, layer: str, n: int) -> dict[str, Any]:
         ranking = found.top(layer, n)
         relevance = np.asarray(found.relevance[layer][0], dtype=np.float32)
         total = float(np.abs(relevance).sum()) or 1.0
@@ -226,6 +235,8 @@ class HeatmapViewer(SessionWidget):
         except WorkbenchError:  # no references stored yet: the list does without pictures
             crops = wire.sheet([])
         return {
+            "sample": sample,
+            "target": target,
             "layer": layer,
             "components": list(ranking.components),
             "relevance": np.asarray(ranking.scores, dtype=np.float32),
@@ -274,5 +285,84 @@ class HeatmapViewer(SessionWidget):
             raise BadValueError("Nothing has been explained yet.", hint="`widget.wait()` waits for the map.")
         return self.attribution.plot(**options)
 
+    # Keeping ----------------------------------------------------------------------------------------------------------
+
+    def still(self) -> Still:
+        sample, target = self._wanted()
+        picture, heat = self.picture, self.heat
+        if sample is None:
+            return Still("Heatmap", missing="No sample is selected: set `widget.sample`.")
+        if picture.get("sample") != sample or (heat.get("sample"), heat.get("target")) != (sample, target):
+            return Still(f"Sample {sample}", missing="Its map is being computed: `widget.wait()` waits for it.")
+        seen = _sized(wire.picture(picture["jpeg"]), 240)
+        name = heat["name"] or heat["target_text"]
+        pictures = [
+            Picture(seen, f"Sample {sample} as the model saw it", ("Input", picture["label"] or picture["key"]))
+        ]
+        pictures.append(_map_picture(seen, heat, f"All relevance for {name}", ("All relevance", name), self.opacity))
+        part = self.conditional
+        if self.component and tuple(part.get(k) for k in ("sample", "target", "component")) == (
+            *self._wanted(),
+            self.component,
+        ):
+            limit = heat["bulk"] if self.scale == "shared" else part["bulk"]
+            through = f"Through {self.component}"
+            pictures.append(_map_picture(seen, part, through, (through, f"scale ±{limit:.3g}"), self.opacity, limit))
+        notes = [
+            f"Score {heat['score']:.4g}, relevance summed {heat['total']:.4g}"
+            + (f", gap {heat['gap']:.1%}" if heat["gap"] is not None else "")
+            + f". Rule {heat['rule']}."
+        ]
+        rows = self.table() if self.strip.get("sample") == sample else None
+        asked = f"Which pixels speak for {name} (orange) and against it (blue)"
+        return Still(f"Sample {sample}", asked, pictures, heat_legend("relevance", heat["bulk"]), rows, notes)
+
+    def results(self) -> list[str]:
+        return [self.attribution.recipe] if self.attribution is not None else []
+
+    def offers(self) -> Offer:
+        near = range(self.sample + 1, self.n_samples) if self.sample is not None else range(self.n_samples)
+        return Offer(components=tuple(self.strip.get("components", ())), samples=tuple(near)[:24])
+
+    def recordings(self, wanted: Offer) -> Iterator[Recording]:
+        """Pictures, outputs and maps of the wanted samples, and maps through the wanted components."""
+        target, layer, n = self.target or "top", self.list_layer, self.n_components
+        for sample in wanted.samples:
+
+            def shown(sample: int = sample) -> dict[str, Any]:
+                return {"picture": self._picture(sample), "outputs": self._outputs(sample)}
+
+            def maps(sample: int = sample) -> dict[str, Any]:
+                found = self._explained(sample, target, layer, n)
+                made = {"heat": self._heat(found, sample, target)}
+                return made | ({"strip": self._strip(found, sample, target, layer, n)} if layer and n else {})
+
+            yield Recording(shown, {"sample": sample}, what="samples")
+            yield Recording(maps, {"sample": sample, "target": self.target}, what="heatmaps")
+        for sample in wanted.samples[:_RECORDED]:
+            for component in wanted.components[:_RECORDED]:
+
+                def part(sample: int = sample, component: str = component) -> dict[str, Any]:
+                    return {"conditional": self._conditional(sample, target, component)}
+
+                when = {"sample": sample, "target": self.target, "component": component}
+                yield Recording(part, when, what="maps through components")
+
     def describe(self) -> str:
         return f"sample {self.sample}, {self.target or 'top'}" if self.sample is not None else "no sample"
+
+
+def _sized(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The picture with its longer side at `side`."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    scale = side / max(image.size)
+    return np.asarray(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
+
+
+def _map_picture(
+    seen: np.ndarray, given: dict[str, Any], alt: str, caption: Any, opacity: float, limit: float | None = None
+) -> Picture:
+    heat = wire.signed_values(given["map"], given["limit"])
+    return Picture(painted(seen, heat, limit or given["bulk"] or 1.0, opacity=opacity), f"{alt}, as a heatmap", caption)

@@ -29,10 +29,14 @@ __all__ = [
     "jpeg",
     "pack",
     "parts",
+    "picture",
     "sheet",
     "signed_map",
+    "signed_values",
+    "tiles",
     "unpack",
     "weight",
+    "with_buffers",
 ]
 
 TRAIT_BYTES = 4_000_000
@@ -81,6 +85,16 @@ def unpack(packed: Mapping[str, Any]) -> np.ndarray:
     """The array that `pack` described."""
     data = np.frombuffer(packed["data"], dtype=np.dtype(packed["dtype"]).newbyteorder("<"))
     return data.reshape(packed["shape"])
+
+
+def with_buffers(state: dict[str, Any], paths: Sequence[Sequence[Any]], buffers: Sequence[Any]) -> dict[str, Any]:
+    """The state that a page sent, its buffers in their places; `state` is changed."""
+    for path, buffer in zip(paths, buffers, strict=True):
+        at: Any = state
+        for step in path[:-1]:
+            at = at[step]
+        at[path[-1]] = buffer
+    return state
 
 
 def _listed() -> str:
@@ -232,6 +246,28 @@ def sheet(pictures: np.ndarray | Iterable[np.ndarray], *, quality: int = QUALITY
         "height": int(height),
         "jpeg": jpeg(canvas, quality=quality),
     }
+
+
+def picture(jpeg: bytes) -> np.ndarray:
+    """The picture, (y, x, 3) uint8, that `jpeg` wrote."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(bytes(jpeg))).convert("RGB"))
+
+
+def tiles(sheet: Mapping[str, Any]) -> list[np.ndarray]:
+    """The pictures of a sheet, each (y, x, 3) uint8."""
+    if not sheet["n"]:
+        return []
+    whole, width, height = picture(sheet["jpeg"]), sheet["width"], sheet["height"]
+    places = [divmod(i, sheet["columns"]) for i in range(sheet["n"])]
+    return [whole[y * height : (y + 1) * height, x * width : (x + 1) * width] for y, x in places]
+
+
+def signed_values(codes: np.ndarray, limit: float) -> np.ndarray:
+    """The values that the codes of `signed_map` stand for, float32; NaN for "no number"."""
+    codes = np.asarray(codes, dtype=np.float32)
+    return np.where(codes == -128, np.float32("nan"), codes * np.abs(codes) / np.float32(127**2) * np.float32(limit))
 
 
 def signed_map(heat: Any) -> dict[str, Any]:

@@ -93,7 +93,9 @@ class Working:
                 jobs = list(self._pending.values())
             for job in jobs:
                 job.wait(max(0.0, end - time.monotonic()))
-            if flush(left) and not self._pending:
+            with self._jobs_lock:  # what has ended has handed over what it had to say by then
+                is_idle = not self._pending
+            if is_idle and flush(left) and not self._pending:
                 return True
         return False
 
@@ -110,16 +112,16 @@ class Working:
 
     def _ended(self, job: Job, into: str | None, is_answered: bool) -> None:
         with self._jobs_lock:
+            is_newest = self.is_newest(job)
+            if is_newest and job.state == "done":
+                self._failed_topics.discard(job.topic)
+                if into:
+                    deliver(self._put, into, job.result(0), job)
+            elif is_newest and job.state == "failed" and job.error is not None and not is_answered:
+                deliver(self._fail, job.title or job.topic or "", job.error, job.topic)
             self._pending.pop(job.number, None)
             self._told.discard(job.number)
-            is_newest = self.is_newest(job)
-        if is_newest and job.state == "done":
-            self._failed_topics.discard(job.topic)
-            if into:
-                deliver(self._put, into, job.result(0), job)
-        elif is_newest and job.state == "failed" and job.error is not None and not is_answered:
-            deliver(self._fail, job.title or job.topic or "", job.error, job.topic)
-        self._report()
+            self._report()
 
     def _put(self, trait: str, value: Any, job: Job) -> None:
         if not self._is_closed and self.is_newest(job):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from workbench.core import check
 from workbench.core.errors import BadValueError
 from workbench.core.ids import ComponentId
 from workbench.core.results import Atlas, Ranking, ReferenceSet
 from workbench.methods.base import Describes, Embeds, Method, Scores, Source, register_method
-from workbench.methods.concepts.layout import k_means, nearest, pca_layout, profiles, umap_layout
+from workbench.methods.columns import class_means, cluster_names, component_columns, explained
+from workbench.methods.layout import LEAST_FOR_UMAP, k_means, n_clusters_for, pca_layout, umap_layout
+from workbench.methods.neighbours import Neighbours, exact_neighbours, prepared
 
 if TYPE_CHECKING:
     from workbench.core.context import Context
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ConceptAtlas"]
 
 _KEPT_NEIGHBOURS = 10
-_LEAST_FOR_UMAP = 10
 
 
 @register_method(
@@ -69,7 +72,7 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         Mean relevance over the samples that were explained for a class; NaN rows where there was none.
     """
 
-    result_version = 3
+    result_version = 4
 
     def __init__(
         self,
@@ -98,33 +101,31 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
             raise BadValueError(f"An atlas needs at least three readable samples; there are {len(acts)}.")
         if acts.shape[1] < 3:
             raise BadValueError(f'"{self.layer}" has {acts.shape[1]} components; an atlas needs at least three.')
-        rows = profiles(acts)
-        position = pca_layout(rows) if self._is_pca(len(rows)) else umap_layout(
-            rows, n_neighbours=self.n_neighbours, seed=self.seed
-        )  # fmt: skip
-        self._nearest = nearest(rows, _KEPT_NEIGHBOURS)
-        columns: dict[str, np.ndarray] = {
-            "activation": acts.mean(0).astype(np.float32),
-            "frequency": (acts > 0).mean(0).astype(np.float32),
-            "selectivity": _selectivity(acts),
-        }
+        rows = prepared(acts.T, "correlation")
+        rows = replace(rows, has_direction=torch.ones_like(rows.has_direction))  # constant ones correlate with none
+        position = pca_layout(rows.rows)
+        near = exact_neighbours(rows, max(self.n_neighbours, _KEPT_NEIGHBOURS))
+        if not self._is_pca(len(rows)):
+            n = self.n_neighbours
+            position = umap_layout(position, Neighbours(near.ids[:, :n], near.distance[:, :n]), seed=self.seed)
+        self._nearest = near.ids[:, :_KEPT_NEIGHBOURS], 1 - near.distance[:, :_KEPT_NEIGHBOURS]
         self.class_relevance_ = np.zeros((0, acts.shape[1]), np.float32)
+        rel = None
         if relevances is not None:
-            explained = np.asarray(relevances.is_valid)  # may be fewer, where another sweep collected them
-            rel, target = np.asarray(relevances.values)[explained], np.asarray(relevances.target)[explained]
-            columns = {"relevance": np.abs(rel).mean(0).astype(np.float32), **columns}
-            self.class_relevance_ = _class_means(rel, target, ctx.model.n_classes)
+            rel, target = explained(relevances)
+            self.class_relevance_ = class_means(rel, target, ctx.model.n_classes)
+        columns = component_columns(acts, rel)
         columns["cluster"] = self._clusters(position)
-        names = _cluster_names(columns["cluster"], self.class_relevance_, ctx.class_names())
+        names = cluster_names(columns["cluster"], self.class_relevance_, ctx.class_names())
         references = ctx.references(self.layer, by="activation", k=self.k)
         self._finish(ctx, position, columns, names, references)
         return self
 
     def _is_pca(self, n: int) -> bool:
-        return self.layout == "pca" or n < _LEAST_FOR_UMAP
+        return self.layout == "pca" or n < LEAST_FOR_UMAP
 
     def _clusters(self, position: np.ndarray) -> np.ndarray:
-        n = int(np.clip(np.sqrt(len(position) / 2), 2, 12)) if self.n_clusters is None else self.n_clusters
+        n = n_clusters_for(len(position)) if self.n_clusters is None else self.n_clusters
         return k_means(position, check.positive("n_clusters", n, at_most=len(position)), seed=self.seed)
 
     def _finish(
@@ -243,36 +244,3 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
 
     def _class_name(self, index: int) -> str:
         return self._class_names[index] if index < len(self._class_names) else f"output {index}"
-
-
-def _selectivity(acts: np.ndarray) -> np.ndarray:
-    """(component,) 0 to 1: one minus mean over largest activation, negative values counted as zero.
-
-    Near 1 a component answers to few samples strongly, near 0 to all alike; 0 for one that is never positive.
-    """
-    positive = acts.clip(min=0)
-    largest = positive.max(0)
-    share = np.divide(positive.mean(0), largest, out=np.ones_like(largest), where=largest > 0)
-    return (1 - share).astype(np.float32)
-
-
-def _class_means(rel: np.ndarray, target: np.ndarray, n_classes: int) -> np.ndarray:
-    means = np.full((n_classes, rel.shape[1]), np.nan, np.float32)
-    for index in np.unique(target[target >= 0]):
-        means[index] = rel[target == index].mean(0)
-    return means
-
-
-def _cluster_names(cluster: np.ndarray, class_relevance: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """Name each cluster after the two classes for which it is most relevant compared with the average cluster."""
-    n = int(cluster.max()) + 1
-    seen = np.flatnonzero(~np.isnan(class_relevance).all(1)) if len(class_relevance) else np.zeros(0, int)
-    if len(seen) == 0 or not classes:
-        return [f"cluster {i + 1}" for i in range(n)]
-    share = np.stack([class_relevance[seen][:, cluster == i].sum(1) for i in range(n)])
-    share = share / np.maximum(np.abs(share).sum(0), 1e-12)
-    names = []
-    for i in range(n):
-        best = seen[np.argsort(-share[i], kind="stable")[:2]]
-        names.append(f"{i + 1}: " + ", ".join(classes[int(b)] if b < len(classes) else f"output {b}" for b in best))
-    return names

@@ -19,7 +19,7 @@ const options = {
 };
 
 const widgets = readdirSync(here, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory() && entry.name !== "common" && existsSync(join(here, entry.name, "index.js")))
+  .filter((entry) => entry.isDirectory() && !["common", "host"].includes(entry.name) && existsSync(join(here, entry.name, "index.js")))
   .map((entry) => entry.name)
   .sort();
 
@@ -36,3 +36,12 @@ await build({
   outfile: join(target, "common.js"),
 });
 await build({ ...options, entryPoints: ["common/style.css"], outfile: join(target, "common.css") });
+// The page that runs widgets without a notebook: a constant called `workbenchHost`.
+await build({
+  ...options,
+  entryPoints: ["host/index.js"],
+  format: "iife",
+  globalName: "workbenchHost",
+  outfile: join(target, "host.js"),
+});
+await build({ ...options, entryPoints: ["host/style.css"], outfile: join(target, "host.css") });

@@ -29,7 +29,7 @@ function render({ model, el }) {
   const order = choice("Order", (sort) => state.put({ sort }));
   const list = new List({
     onselect: (i, event) => select(i, event),
-    onhover: (i) => { board.hover = i; board.draw(); },
+    onhover: (i) => { board.hover = i; state.hover(i < 0 ? null : id(i)); board.draw(); },
     row: (i) => listRow(i),
   });
   list.onsight = (items) => { tiles.wantLoose(items); drawThumbs(); };
@@ -77,7 +77,7 @@ function render({ model, el }) {
       .map((name, k) => ({ name, at: [places[2 * k], places[2 * k + 1]], weight: (sizes.get(k) || 0) / largest }))
       .filter(({ at, weight, name }) => weight > 0 && name && Number.isFinite(at[0]))
       .sort((a, b) => b.weight - a.weight);
-    tiles.load({ digest: given.digest, cells, grid: given.grid, n: given.n, isAvailable: given.has_tiles });
+    tiles.load({ digest: given.digest, cells, grid: given.grid, n: given.n, isAvailable: given.has_tiles, isRecorded: given.is_recorded });
     measure();
     board.load({ cells, grid: given.grid, n: given.n, names });
     const box = state.get("view_box");
@@ -187,11 +187,9 @@ function render({ model, el }) {
     choose([...members]);
   }
 
-  // Few travel as addresses, many as positions with the digest of the board they count on.
   function choose(members) {
     board.members = new Set(members);
-    if (members.length <= 200) state.put({ components: members.map(id) });
-    else frame.ask("choose", { digest: tiles.digest }, { topic: "choose", buffers: [Uint32Array.from(members).buffer] });
+    state.put({ components: members.map(id) });
     frame.say(`${grouped(members.length)} of ${grouped(data.n)} selected`);
     follow();
   }
@@ -325,6 +323,7 @@ function render({ model, el }) {
   function hover(i, px, py) {
     if (i === board.hover) return;
     board.hover = i;
+    state.hover(i < 0 ? null : id(i));
     canvas.classList.toggle("wb-pointing", i >= 0);
     board.draw();
     if (i < 0 || board.mode === "cards") hideTip(false);
@@ -332,7 +331,10 @@ function render({ model, el }) {
   }
 
   function hideTip(forget = true) {
-    if (forget && board) board.hover = -1;
+    if (forget && board) {
+      board.hover = -1;
+      state.hover(null);
+    }
     tip.hidden = true;
   }
 
@@ -379,6 +381,11 @@ function render({ model, el }) {
   state.on(["overlay", "palette"], recolour);
   state.on(["min_score", "query", "sort"], () => { search.update(state.get("query")); filter(); });
   state.on(["component", "components"], follow);
+  state.on("hover", (origin) => {
+    if (origin === state) return;
+    board.hover = index(state.get("hover"));
+    board.draw();
+  });
   state.on("show_list", measure);
   state.watch("level", () => { level.update(state.get("level")); board.level = state.get("level"); board.draw(); });
   search.update(state.get("query"));

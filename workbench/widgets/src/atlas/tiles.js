@@ -18,8 +18,9 @@ export class Tiles {
     this.fetchLoose = settled(40, () => this.loadLoose());
   }
 
-  load({ digest, cells, grid, n, isAvailable }) {
-    Object.assign(this, { digest, cells, grid, n, isAvailable });
+  // A page without a kernel has recorded whole pages of small crops, and nothing else.
+  load({ digest, cells, grid, n, isAvailable, isRecorded = false }) {
+    Object.assign(this, { digest, cells, grid, n, isAvailable, isRecorded });
     this.members = { 64: new Map(), 128: new Map() };
     for (const size of [64, 128]) {
       for (let i = 0; i < n; i++) {
@@ -41,6 +42,7 @@ export class Tiles {
   // Ask for the pages that cover a part of the board, those in its middle first.
   want({ left, top, right, bottom }, size) {
     if (!this.isAvailable) return;
+    if (this.isRecorded && size !== 64) return this.want({ left, top, right, bottom }, 64);
     const side = SIDE[size], wanted = [];
     const [cx, cy] = [(left + right) / 2 / side - 0.5, (top + bottom) / 2 / side - 0.5];
     for (let py = Math.floor(top / side); py <= Math.floor(bottom / side); py++) {
@@ -103,6 +105,13 @@ export class Tiles {
   // Ask for single components; several requests within a moment go as one.
   wantLoose(components) {
     if (!this.isAvailable) return;
+    if (this.isRecorded) {
+      for (const i of components) {
+        const key = this.key(i, 64);
+        if (!this.pages.has(key) && !this.pending.has(key) && !this.failed.has(key) && !this.queue.includes(key)) this.queue.push(key);
+      }
+      return this.pump();
+    }
     for (const i of components) if (!this.has(i)) this.missing.add(i);
     if (this.missing.size) this.fetchLoose();
   }

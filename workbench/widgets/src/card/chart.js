@@ -24,6 +24,9 @@ export function drawSpread(node, spread, mark, width) {
       value === null ? null : ruleX([value], { stroke: "var(--wb-accent)", strokeWidth: 2, insetTop: -4 }),
     ],
   });
+  // One picture with one name: its parts are drawing, and the library names them where no name may stand.
+  for (const part of chart.querySelectorAll("g[aria-label]")) part.removeAttribute("aria-label");
+  chart.setAttribute("role", "img");
   const label = value === null ? null : h("div", { class: "wb-spread-mark" }, `sample ${mark.sample}: ${number(value)}`);
   replace(node, chart, label);
   if (label) {

@@ -88,8 +88,9 @@ function render({ model, el }) {
   function placeholders(n) {
     drawn = null;
     if (grid.querySelectorAll(".wb-ref-wait").length === n) return;
-    if (state.get("status") === "failed") {
-      replace(grid, h("p", { class: "wb-none" }, "No references to show: see above."));
+    if (state.get("status") === "failed" || state.get("status") === "still") {
+      const why = state.get("status") === "still" ? "The references of this component are not in this page." : "No references to show: see above.";
+      replace(grid, h("p", { class: "wb-none" }, why));
       return replace(origin);
     }
     replace(grid, Array.from({ length: n }, () => h("div", { class: "wb-ref", "aria-hidden": "true" }, h("div", { class: "wb-ref-wait wb-waiting" }), h("div", { class: "wb-ref-line" }, "\u00a0"), h("div", { class: "wb-ref-caption" }, "\u00a0"))));
@@ -131,8 +132,12 @@ function render({ model, el }) {
   function drawValues() {
     const given = state.get("spread") || {}, mark = state.get("mark") || {};
     if (!current(given)) {
-      replace(spread, h("div", { class: "wb-spread-wait wb-waiting" }));
+      replace(spread, state.get("status") === "still" ? h("p", { class: "wb-none" }, "Its values are not in this page.") : h("div", { class: "wb-spread-wait wb-waiting" }));
       return replace(facts, "\u00a0");
+    }
+    if (given.why) {
+      replace(spread, h("p", { class: "wb-none" }, "The sweep kept references alone, not the values they were chosen from."));
+      return replace(facts, given.why);
     }
     const packed = { ...given, counts: array(given.counts), edges: array(given.edges) };
     const marked = current(mark) && mark.quantity === given.quantity && mark.sample === state.get("sample") ? mark : null;

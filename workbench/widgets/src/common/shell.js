@@ -2,6 +2,7 @@
 import { button } from "./controls.js";
 import { h, replace, set, paced } from "./dom.js";
 import { percent } from "./format.js";
+import { menuOf } from "./menu.js";
 import { State } from "./state.js";
 import { themed } from "./theme.js";
 import { Questions, Dropped } from "./wire.js";
@@ -23,19 +24,23 @@ export function shell({ model, el }, { kind, label, keys = [], onTheme = () => {
   const bar = h("span", { class: "wb-bar", "aria-hidden": "true" }, h("i"));
   const cancel = h("button", { type: "button", class: "wb-button wb-small", onclick: () => questions.ask("cancel").catch(() => {}) }, "Cancel");
   const note = h("div", { class: "wb-note" });
+  const menu = menuOf({ state, questions, say: (text) => say(text) });
   const help = button("help", "Keys", () => toggleKeys(), { "aria-expanded": "false" });
   const list = h("div", { class: "wb-keys", role: "dialog", "aria-label": "Keys", hidden: true });
   const live = h("div", { class: "wb-live", role: "status", "aria-live": "polite" });
   const root = h("section", { class: `wb wb-${kind}`, role: "region", "aria-label": label, "data-lm-suppress-shortcuts": "true" },
     h("header", { class: "wb-head" }, h("div", { class: "wb-heading" }, heading, sub), tools),
     problem, body,
-    h("footer", { class: "wb-foot" }, h("div", { class: "wb-status" }, dot, word, bar, cancel), note, help),
-    list, live);
+    h("footer", { class: "wb-foot" }, h("div", { class: "wb-status" }, dot, word, bar, cancel), note, menu.node, help),
+    list, menu.sheet, live);
 
   // The notebook takes single keys as commands; those pressed in here are ours.
   state.listen(root, "keydown", (event) => {
     if (event.key === "?" && !/^(input|textarea)$/i.test(event.target.tagName)) toggleKeys();
-    else if (event.key === "Escape" && !list.hidden) toggleKeys(false);
+    else if (event.key === "Escape" && (!list.hidden || menu.isOpen)) {
+      toggleKeys(false);
+      menu.close();
+    }
     if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
   });
 
@@ -54,7 +59,7 @@ export function shell({ model, el }, { kind, label, keys = [], onTheme = () => {
       root.dataset.status = status;
       set(root, { "aria-busy": String(busy) });
       const share = state.get("progress");
-      word.textContent = busy || status === "stale"
+      word.textContent = busy || status === "stale" || status === "still"
         ? [state.get("message") || WORDS[status], busy && share > 0 ? percent(share) : ""].filter(Boolean).join(" · ")
         : WORDS[status] || "";
       bar.hidden = !busy;
@@ -102,6 +107,14 @@ export function shell({ model, el }, { kind, label, keys = [], onTheme = () => {
     root.style.setProperty("--wb-height", height ? `${height}px` : "");
     root.classList.toggle("wb-fixed", height > 0);
   });
+
+  // The still that lies beside a live view is for when there is none.
+  const mark = state.get("_still_mark");
+  if (mark) {
+    const hidden = h("style", {}, `.${mark}, .jp-OutputArea-child:has(.${mark}) { display: none !important; }`);
+    document.head.append(hidden);
+    state.later(() => hidden.remove());
+  }
 
   el.classList.add("wb-host");
   el.append(root);

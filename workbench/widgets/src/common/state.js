@@ -1,25 +1,65 @@
-// The traits of the model, and what must be undone when the view goes.
+// The traits of the model, what the widget shares with others on the page, and what must be undone when the view goes.
+import { paced } from "./dom.js";
+import { membersOf, packMembers } from "./members.js";
+import { pageName, same, twinOf } from "./twin.js";
+
+const SETS = new Set(["components", "samples"]);
 
 export class State {
   constructor(model) {
     this.model = model;
     this.undo = [];
+    this.twin = twinOf(model.get("_group"));
+    this.shared = new Set([...(model.get("_follows") || []), "hover"]);
+    this.calls = new Map();
+    for (const field of model.get("_follows") || []) {
+      const hear = () => this.hear(field);
+      model.on(`change:${field}`, hear);
+      this.undo.push(() => model.off(`change:${field}`, hear));
+      hear();
+    }
+    this.undo.push(this.twin.listen((field, origin) => this.calls.get(field)?.forEach((call) => call(origin))));
+    this.tellHover = paced(100, (hover) => this.say({ hover }));
+    this.undo.push(() => this.tellHover.stop());
   }
 
   get(name) {
-    return this.model.get(name);
+    return this.shared.has(name) ? this.twin.get(name) : this.model.get(name);
   }
 
-  // Set view state and tell Python of it, once.
+  // Set view state and tell Python of it, once. What is shared reaches the other widgets of the page at once.
   put(values) {
-    let changed = false;
+    const changed = {}, said = {};
     for (const [name, value] of Object.entries(values)) {
-      if (same(this.model.get(name), value)) continue;
-      this.model.set(name, value);
-      changed = true;
+      if (!this.shared.has(name)) {
+        if (!same(this.model.get(name), value)) changed[name] = value;
+      } else if (this.twin.put(name, value, this)) {
+        said[name] = SETS.has(name) ? packMembers(value, this.model.get("_tables")) : value;
+      }
     }
-    if (changed) this.model.save_changes();
-    return changed;
+    for (const [name, value] of Object.entries(changed)) this.model.set(name, value);
+    if (Object.keys(said).length) this.say(said);
+    else if (Object.keys(changed).length) this.model.save_changes();
+    return Object.keys(changed).length + Object.keys(said).length > 0;
+  }
+
+  // What lies under the pointer: for the other widgets; for Python only if someone there listens.
+  hover(id) {
+    if (this.twin.put("hover", id, this) && this.model.get("_wants_hover")) this.tellHover(id);
+  }
+
+  say(values) {
+    const number = Math.max(...Object.keys(values).map((field) => this.twin.changed.get(field) || 0));
+    // Also as traits, so that `jslink` and whoever else watches this model hears of it.
+    for (const [name, value] of Object.entries(values)) if (name !== "hover") this.model.set(name, value);
+    this.model.set("_said", { page: pageName, number, values });
+    this.model.save_changes();
+  }
+
+  hear(field) {
+    const value = this.model.get(field);
+    const heard = this.model.get("_seen")?.[pageName] || 0;
+    this.twin.take(field, SETS.has(field) ? membersOf(value) : value ?? null, heard, this);
   }
 
   // Call back on changes of any of the names, and once now.
@@ -30,6 +70,12 @@ export class State {
 
   on(names, call) {
     for (const name of [names].flat()) {
+      if (this.shared.has(name)) {
+        if (!this.calls.has(name)) this.calls.set(name, new Set());
+        this.calls.get(name).add(call);
+        this.undo.push(() => this.calls.get(name).delete(call));
+        continue;
+      }
       this.model.on(`change:${name}`, call);
       this.undo.push(() => this.model.off(`change:${name}`, call));
     }
@@ -47,8 +93,4 @@ export class State {
   close() {
     for (const undo of this.undo.splice(0).reverse()) undo();
   }
-}
-
-function same(a, b) {
-  return a === b || JSON.stringify(a) === JSON.stringify(b);
 }

@@ -44,7 +44,7 @@ function render({ model, el }) {
     const heading = h("div", { class: "wb-pane-title" }, title);
     const legend = h("div", { class: "wb-scale" });
     const wait = h("div", { class: "wb-pane-wait wb-waiting", hidden: true });
-    const gone = h("div", { class: "wb-pane-gone", hidden: true }, "No map: see above");
+    const gone = h("div", { class: "wb-pane-gone", hidden: true });
     const node = h("figure", { class: "wb-pane" }, heading, h("div", { class: "wb-frame" }, canvas, wait, gone), legend);
     canvas.addEventListener("pointerdown", () => plain(true));
     canvas.addEventListener("pointerup", () => plain(false));
@@ -102,7 +102,10 @@ function render({ model, el }) {
     const heat = state.get("heat") || {}, conditional = state.get("conditional") || {};
     const component = state.get("component");
     const hasPicture = (state.get("picture") || {}).sample === state.get("sample");
-    input.wait.hidden = hasPicture;
+    const isStill = state.get("status") === "still";
+    input.wait.hidden = hasPicture || isStill;
+    input.gone.hidden = hasPicture || !isStill;
+    replace(input.gone, "This sample is not in this page");
     if (image) paint(input.canvas, image, null);
     set(input.canvas, { "aria-label": `Sample ${state.get("sample")}, as the model saw it` });
     drawMap(full, fits(heat) ? heat : null, grey, heat.bulk, "own");
@@ -118,7 +121,8 @@ function render({ model, el }) {
   }
 
   function drawMap(pane, given, grey, limit, kind) {
-    const failed = !given && state.get("status") === "failed";
+    const failed = !given && ["failed", "still"].includes(state.get("status"));
+    replace(pane.gone, state.get("status") === "still" ? "This map is not in this page" : "No map: see above");
     pane.wait.hidden = Boolean(given) || failed;
     pane.gone.hidden = !failed;
     pane.legend.style.visibility = given ? "" : "hidden";
@@ -173,6 +177,7 @@ function render({ model, el }) {
 
   function drawOutputs() {
     const given = state.get("outputs") || {}, chosen = target();
+    if (given.sample !== state.get("sample") && state.get("status") === "still") return replace(outputs, h("p", { class: "wb-quiet" }, "Not in this page."));
     if (given.sample !== state.get("sample")) return replace(outputs, Array.from({ length: 5 }, () => h("div", { class: "wb-output-wait wb-waiting" })));
     const known = chosen === "top" || given.top.some((o) => `logit:${o.class_}` === chosen);
     const heat = state.get("heat") || {};
@@ -198,6 +203,10 @@ function render({ model, el }) {
       return replace(stripNote, "Choose a layer, or select a component in the atlas.");
     }
     if (!fits(given) || (state.get("layer") && given.layer !== state.get("layer"))) {
+      if (state.get("status") === "still") {
+        replace(strip);
+        return replace(stripNote, "Not in this page.");
+      }
       replace(strip, Array.from({ length: Math.min(8, state.get("n_components")) }, () => h("div", { class: "wb-comp-wait wb-waiting" })));
       return replace(stripNote, "\u00a0");
     }

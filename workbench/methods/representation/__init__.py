@@ -1,0 +1,1 @@
+"""Methods that show how a layer represents things: maps of its components and of samples."""

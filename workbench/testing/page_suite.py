@@ -1,0 +1,207 @@
+"""What every widget must do on a page of its own, as tests in a real browser. A new widget gets them by subclassing.
+
+class TestMinePage(PageSuite):
+    def make(self, session, **view):
+        return MyWidget(session, **view)
+
+They export the widget, cut the network, and open the file: it draws, obeys the keyboard, links with another widget,
+asks for nothing, has no finding of axe-core that is serious, and fits a narrow page, in light and dark.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.testing.browser import browser
+from workbench.testing.fake_session import FakeSession
+from workbench.testing.widget_suite import HOSTILE
+
+__all__ = ["ExportedPage", "PageSuite", "chrome", "findings"]
+
+
+@pytest.fixture(scope="session")
+def chrome() -> Iterator[Any]:
+    """A headless Chromium for all tests of a run; import it into your ``conftest.py``."""
+    with browser() as opened:
+        yield opened
+
+
+def findings(page: Any, *, within: str = ".wb") -> list[str]:
+    """Findings of axe-core on a page that are serious or critical, one line each."""
+    import axe_playwright_python
+
+    script = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(f"() => {{ {script} }}")
+    found = page.evaluate("within => window.axe.run(within).then(result => result.violations)", within)
+    return [
+        f"{one['id']} ({one['impact']}): {one['help']}: {node['html'][:160]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+class ExportedPage:
+    """An exported file in a browser without network.
+
+    Attributes
+    ----------
+    page
+        Playwright's.
+    errors : list of str
+        What the page wrote to its console.
+    requests : list of str
+        Addresses that it asked for, the file itself left out.
+    """
+
+    def __init__(self, chrome: Any, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False):
+        scheme = "dark" if dark else "light"
+        viewport = {"width": width, "height": height}
+        self.context = chrome.new_context(viewport=viewport, color_scheme=scheme, offline=True)
+        self.page = self.context.new_page()
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.goto(path.resolve().as_uri())
+        self.page.wait_for_selector("html[data-wb-ready]", timeout=20_000)
+        self.page.wait_for_timeout(400)
+
+    @property
+    def asked_for(self) -> list[str]:
+        """Requests that left the page."""
+        return [url for url in self.requests if not url.startswith(("blob:", "data:", "file:"))]
+
+    def __enter__(self) -> ExportedPage:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.context.close()
+
+
+class PageSuite:
+    """Tests that hold for every widget on an exported page.
+
+    Attributes
+    ----------
+    kind : str
+        The widget's word in its class names: ``.wb-atlas``.
+    """
+
+    kind = ""
+
+    def make(self, session: FakeSession, **view: Any) -> Any:
+        """Construct the widget."""
+        raise NotImplementedError
+
+    def choose(self, widget: Any) -> None:
+        """Select something else in a widget, given its locator, as a reader would."""
+        raise NotImplementedError
+
+    def reading(self, widget: Any) -> str:
+        """What a widget says of what is selected, given its locator."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def session(self) -> Iterator[FakeSession]:
+        made = FakeSession()
+        made.selection.set(component="bn2/unit/17", sample=4)
+        yield made
+        made.lane.close()
+
+    @contextlib.contextmanager
+    def exported(self, chrome: Any, session: FakeSession, path: Path, *, n: int = 1, **how: Any) -> Iterator[Any]:
+        """The widget, `n` times, as an opened page."""
+        from workbench.widgets import export
+
+        widgets = [self.make(session) for _ in range(n)]
+        export(widgets, path)
+        for widget in widgets:
+            widget.close()
+        with ExportedPage(chrome, path, **how) as opened:
+            yield opened
+
+    @pytest.mark.parametrize("dark", [False, True])
+    @pytest.mark.parametrize("width", [360, 600, 1200])
+    def test_it_draws_without_network_and_fits(self, chrome, session, tmp_path, dark, width):
+        with self.exported(chrome, session, tmp_path / "page.html", width=width, dark=dark) as opened:
+            page = opened.page
+            assert page.locator(f'.wb-{self.kind}[data-theme="{"dark" if dark else "light"}"]').count() == 1
+            assert page.locator(f".wb-{self.kind} .wb-word").inner_text().startswith("Saved ")
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+            assert opened.asked_for == [] and opened.errors == []
+
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_axe_finds_nothing_serious(self, chrome, session, tmp_path, dark):
+        with self.exported(chrome, session, tmp_path / "page.html", dark=dark) as opened:
+            found = findings(opened.page)
+            assert found == [], "\n".join(found)
+
+    def test_text_can_be_twice_as_large(self, chrome, session, tmp_path):
+        with self.exported(chrome, session, tmp_path / "page.html", width=900) as opened:
+            opened.page.add_style_tag(content=".wb { font-size: 26px !important; }")
+            opened.page.wait_for_timeout(200)
+            lost = opened.page.evaluate(
+                """() => [...document.querySelectorAll('.wb :is(button, label, .wb-title, th, td)')]
+                    .filter(e => e.offsetParent && e.clientWidth > 4 && e.scrollWidth > e.clientWidth + 2
+                        && getComputedStyle(e).overflowX === 'hidden'
+                        && getComputedStyle(e).textOverflow !== 'ellipsis')
+                    .map(e => e.outerHTML.slice(0, 100))"""
+            )
+            assert lost == []
+            assert opened.page.evaluate("() => document.documentElement.scrollWidth") <= 900
+
+    def test_the_keyboard_enters_acts_and_leaves(self, chrome, session, tmp_path):
+        with self.exported(chrome, session, tmp_path / "page.html") as opened:
+            page = opened.page
+            page.keyboard.press("?")
+            inside = f"() => Boolean(document.activeElement.closest('.wb-{self.kind}'))"
+            steps = 0
+            while not page.evaluate(inside):
+                page.keyboard.press("Tab")
+                steps += 1
+                assert steps < 5, "Tab does not reach the widget"
+            page.keyboard.press("?")
+            keys = page.locator(f'.wb-{self.kind} .wb-keys[aria-label="Keys"]')
+            assert keys.is_visible() and keys.locator("dt").count() >= 2
+            page.keyboard.press("Escape")
+            assert keys.is_hidden()
+            steps = 0
+            while page.evaluate(inside):  # no trap: Tab leaves again
+                page.keyboard.press("Tab")
+                steps += 1
+                assert steps < 60, "Tab does not leave the widget"
+            assert opened.errors == []
+
+    def test_reduced_motion_is_obeyed(self, chrome, session, tmp_path):
+        with self.exported(chrome, session, tmp_path / "page.html") as opened:
+            opened.page.emulate_media(reduced_motion="reduce")
+            moving = opened.page.evaluate(
+                """() => [...document.querySelectorAll('.wb *')].filter(e =>
+                    parseFloat(getComputedStyle(e).animationDuration) > 0.01
+                    || parseFloat(getComputedStyle(e).transitionDuration) > 0.01).length"""
+            )
+            assert moving == 0
+
+    def test_a_linked_pair_follows_without_kernel(self, chrome, session, tmp_path):
+        with self.exported(chrome, session, tmp_path / "page.html", n=2) as opened:
+            left, right = opened.page.locator(f".wb-{self.kind}").all()
+            before = self.reading(left)
+            assert before == self.reading(right)
+            self.choose(left)
+            opened.page.wait_for_timeout(300)
+            assert before != self.reading(left) == self.reading(right)
+            assert opened.errors == [] and opened.asked_for == []
+
+    def test_hostile_text_is_text(self, chrome, tmp_path):
+        session = FakeSession(classes=(HOSTILE, "b", "c"))
+        session.selection.set(component="bn2/unit/17", sample=3)
+        with self.exported(chrome, session, tmp_path / "page.html") as opened:
+            assert opened.page.locator("img[src=x]").count() == 0 and opened.errors == []
+        session.lane.close()
