@@ -418,7 +418,3 @@ class Tables(SessionBase):
 def _joined(column: Tensor, ids: Tensor) -> Tensor:
     """What a column with one number per sample says of each reference; -1 in empty slots."""
     return torch.where(ids >= 0, column[ids.clamp(min=0)], -1)
-
-
-def _rule_and_target(rule: Any, target: Any) -> tuple[Any, Target]:
-    return rule_of(rule or DEFAULT_RULE), Target.parse(target or Target.top())
