@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision import transforms as T
 
 import workbench as wb
+from workbench.attribution.rules import composite
 from workbench.core.errors import BadValueError, DataError, ModelError, NotFiniteError, UnknownNameError
 from workbench.data import Transform
 from workbench.data.torch_data import TorchData
@@ -109,6 +111,25 @@ def test_half_precision_is_worked_on_in_full(open_small, dtype):
     whole = open_small(small_net().to(dtype).float())
     assert torch.equal(whole.explain(3).heatmap, s.explain(3).heatmap)
     works(s, "relu_b")
+
+
+def test_the_box_rule_by_name_takes_its_bounds_from_the_transform(open_small):
+    def told(s):
+        return s.explain(3, rule="EpsilonGammaBox").heatmap
+
+    s = open_small()
+    low, high = s.model.card.transform.bounds
+    assert (low, high) == ((-2.0,) * 3, (2.0,) * 3)
+    named = s.explain(3, rule=composite("EpsilonGammaBox", low=low, high=high)).heatmap
+    assert torch.equal(told(s), named) and float(named.abs().max()) > 0
+    steps = [T.Resize((12, 12)), T.ToTensor()]
+    plain = open_small(transform=T.Compose(steps))
+    assert plain.model.card.transform.bounds == ((0.0,), (1.0,)) and told(plain).isfinite().all()
+    wrapped = open_small(transform=T.Compose([*steps, T.Normalize((0.5,) * 3, (0.25,) * 3)]))
+    assert wrapped.model.card.transform.bounds == (low, high)
+    torch.testing.assert_close(told(wrapped), named)
+    with pytest.raises(BadValueError, match=r"does not tell.*composite\(\"EpsilonGammaBox\", low="):
+        told(open_small(transform=lambda picture: T.Compose(steps)(picture) * 3))
 
 
 def test_a_compiled_module_is_opened_as_what_it_was_compiled_from(open_small):

@@ -105,14 +105,14 @@ class TorchData(Dataset):
 
     def _image(self, i: int, picture: Any) -> Image.Image:
         try:
-            return _as_image(picture)
+            return as_image(picture)
         except (DataError, ValueError, TypeError, OSError) as error:
             raise DataError(f'{self.name}: sample {i} ("{self.keys[i]}") cannot be read: {_reason(error)}') from error
 
     def _read(self, i: int, least: tuple[int, int] | None) -> Image.Image:
         picture = self._picture(i)
         ready = self._ready(picture)
-        return _as_image(picture) if ready is None else Image.fromarray(self._display(ready))
+        return as_image(picture) if ready is None else Image.fromarray(self._display(ready))
 
     def _masks(self, i: int) -> dict[str, np.ndarray]:
         item = self.dataset[i]
@@ -258,7 +258,8 @@ def _part(item: Any, names: Sequence[str], place: int, owner: str) -> Any:
     return item[place] if isinstance(item, (tuple, list)) else item
 
 
-def _as_image(picture: Any) -> Image.Image:
+def as_image(picture: Any) -> Image.Image:
+    """Give a Pillow picture, byte tensor or byte array as an RGB picture."""
     if isinstance(picture, Image.Image):
         return to_rgb(picture)
     if isinstance(picture, Tensor):

@@ -127,6 +127,11 @@ class Session(Explaining):
 
     def fit(self, method: Method, *, progress: Progress | None = None) -> Any:
         """Fit a method, or load what an equal one learned before; returns the method."""
+        if isinstance(method, type) or not hasattr(method, "params"):
+            raise BadValueError(
+                f"{getattr(method, '__name__', repr(method))} is no method that could be fitted.",
+                hint='Make one first, for example wb.methods.ConceptAtlas("layer4").',
+            )
         recipe = self._recipe_of(method)
         learned: list[Mapping[str, Any]] = []
 
