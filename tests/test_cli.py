@@ -110,7 +110,7 @@ def test_the_store_commands_load_nothing_heavy(store):
 
 def test_our_errors_are_a_message_and_a_hint(capsys, store):
     status, out, err = run(capsys, "prune", "--max-gb", "-1")
-    assert status == 2 and out == "" and err == "error: `max_bytes` must be at least 0; got -1000000000.\n"
+    assert status == 2 and out == "" and err == "error: --max-gb must be a number of at least 0; got -1.\n"
     status, out, err = run(capsys, "clean")
     assert status == 2 and err.splitlines() == [
         "error: What shall be dropped?",

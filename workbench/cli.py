@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 import traceback
@@ -278,6 +279,9 @@ examples:
 
 
 def _prune(given: argparse.Namespace) -> int:
+    for name, value in (("--max-gb", given.max_gb), ("--older-than-days", given.older_than_days)):
+        if value is not None and not 0 <= value < math.inf:
+            raise BadValueError(f"{name} must be a number of at least 0; got {value:g}.")
     max_bytes = None if given.max_gb is None else int(given.max_gb * 1e9)
     gone = _open(given).prune(max_bytes, given.older_than_days, dry_run=given.dry_run)
     _say_gone(gone, given.dry_run)

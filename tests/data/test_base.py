@@ -51,6 +51,7 @@ def test_unreadable_picture_costs_only_itself():
     x, read, skipped = data.batch([5, 4, 3, 0])
     assert x.shape == (2, 3, 4, 4) and read == [4, 0] and x[1].max() == x.new_tensor(200 / 255)
     assert [s.sample for s in skipped] == [5, 3] and "truncated" in skipped[0].reason and "shade-5" in str(skipped[0])
+    assert str(skipped[0]).count("shade-5") == 1, "the file is named once"
     with pytest.raises(DataError, match="shade-3.*truncated"):
         data.tensor(3)
     assert data.batch([3])[1:] == ([], data.batch([3])[2])

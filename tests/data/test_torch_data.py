@@ -75,6 +75,55 @@ def test_ready_inputs_pass_as_they_are_and_are_displayed_by_the_models_normalisa
     assert (stretched.min(), stretched.max()) == (0, 255)
 
 
+HELD = {
+    "tensors": lambda x: list(x),
+    "tensors with labels": lambda x: [(one, 0) for one in x],
+    "half-precision tensors": lambda x: list(x.to(torch.bfloat16)),
+    "one tensor": lambda x: x,
+    "one array": lambda x: x.numpy(),
+    "Pillow pictures": lambda x: [Image.fromarray((one[0] * 255).to(torch.uint8).numpy()) for one in x],
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_another_order_of_pictures_in_memory_is_noticed(kind):
+    x = torch.rand(200, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    swapped = x.clone()
+    swapped[[101, 102]] = x[[102, 101]]
+    one, same, other = (load(HELD[kind](v), transform=SMALL) for v in (x, x.clone(), swapped))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_another_label_in_a_list_is_noticed():
+    pictures = [(PIXELS[0], 0)] * 200
+    changed = [*pictures[:101], (PIXELS[0], 1), *pictures[102:]]
+    assert load(pictures, transform=SMALL).fingerprint != load(changed, transform=SMALL).fingerprint
+
+
+def test_another_order_of_samples_without_names_is_noticed():
+    class Shuffled(Items):
+        def __len__(self):
+            return 300
+
+    x = torch.rand(300, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    moved = x[[*range(140), *range(160, 180), *range(140, 160), *range(180, 300)]]  # twenty in the middle change places
+    prints = {load(Shuffled(lambda i, v=v: (v[i], 0))).fingerprint.digest for v in (x, moved)}
+    assert len(prints) == 2
+
+
+@pytest.mark.parametrize("place", [0, 9])
+def test_the_odd_shape_is_left_out_wherever_it_lies(place):
+    odd = [torch.rand(3, 6, 6) for _ in range(9)]
+    odd.insert(place, torch.rand(1, 6, 6))
+    data = load(odd)
+    assert data.input_shape == (3, 6, 6)
+    for ids in (range(10), [place, 4], [place]):
+        x, read, skipped = data.batch(ids)
+        assert read == [i for i in ids if i != place] and [s.sample for s in skipped] == [place]
+        assert len(x) == len(read) and "(1, 6, 6), the others (3, 6, 6)" in skipped[0].reason
+    assert load([torch.rand(3, 6, 6)], transform=SMALL).using(SMALL).input_shape == (3, 6, 6)
+
+
 def test_masks_of_mappings():
     def make(i):
         return {"image": PIXELS[i], "label": 0, "mask": torch.from_numpy(PIXELS[i, ..., :1] > 99)}

@@ -210,7 +210,7 @@ def test_pickled_model_is_refused_and_not_run(tmp_path):
 
 
 def test_pretrained_comes_from_the_cache_and_is_never_downloaded_by_building(no_caches):
-    with pytest.raises(ModelError, match=r"44\.7 MB, licence BSD.*zoo\.download\(\"torchvision:resnet18\"\)"):
+    with pytest.raises(ModelError, match=r"44\.7 MB, licence BSD.*zoo import.*download\(\"torchvision:resnet18\"\)"):
         build("torchvision:resnet18")
     assert not (no_caches / "torch").exists()
     twin = get_model("resnet18")
@@ -250,8 +250,9 @@ def test_timm_names_and_missing_weights(no_caches):
     with pytest.raises(UnknownNameError, match="There are resnet18"):
         build("timm:resnet18.none")
     for spec in ("timm:resnet18", "timm:resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k"):
-        with pytest.raises(ModelError, match="not on this machine.*download"):
+        with pytest.raises(ModelError, match="not on this machine.*download") as told:
             build(spec)
+        assert (":random" in str(told.value)) == spec.startswith("timm:"), "advice that works for this kind of name"
 
 
 @needs_timm
@@ -299,6 +300,10 @@ def tiny(n=4):
 
 def number():
     return 3
+
+
+def broken():
+    raise ValueError("no such colour")
 """
 
 
@@ -316,6 +321,10 @@ def test_hub_folder_and_cached_repository(no_caches):
         build(f"hub:{no_caches}:tiny")
     with pytest.raises(ModelError, match=r"not on this machine.*download\(\"hub:me/repo:tiny\"\)"):
         build("hub:me/repo:tiny")
+    with pytest.raises(ModelError, match='The repository of hub.*Offline: "hub:/folder:entry" for a copy on disk'):
+        build("hub:me/repo:tiny")
+    with pytest.raises(ModelError, match=r"cannot be built: no such colour\. .*functions of"):
+        build(f"hub:{folder}:broken")
     shutil.copytree(folder, no_caches / "torch" / "hub" / "me_repo_main")
     assert build("hub:me/repo:tiny")[1].origin == "torch hub, me/repo"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from workbench.attribution.crp import explain, heat
-from workbench.core.errors import BadValueError, OutOfBudgetError, ShapeError
+from workbench.core.errors import BadValueError, DataError, OutOfBudgetError, ShapeError
+from workbench.methods import ConceptAtlas
 from workbench.session.session import Session
 from workbench.store import Store
 from workbench.testing.context import SmallData
@@ -124,3 +126,20 @@ def test_a_single_output_has_a_probability(tmp_path):
     ) as session:
         ((index, name, logit, chance),) = session.predict(2)
         assert (index, name) == (0, "output 0") and chance == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+
+
+def test_pictures_from_outside_of_all_kinds(small):
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    whole = small.explain(x=Image.fromarray(picture)).heatmap
+    assert torch.equal(whole, small.explain(x=picture).heatmap)
+    for mode in ("L", "RGBA", "CMYK", "1"):
+        assert small.explain(x=Image.fromarray(picture).convert(mode)).heatmap.shape == (1, 12, 12)
+    for wrong in ("a.png", 3, [1, 2]):
+        with pytest.raises(DataError, match="no picture, tensor or array"):
+            small.explain(x=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["atlas", None, ConceptAtlas])
+def test_what_cannot_be_fitted(small, wrong):
+    with pytest.raises(BadValueError, match=r"no method.*Make one first"):
+        small.fit(wrong)

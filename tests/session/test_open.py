@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision import transforms as T
 
 import workbench as wb
+from workbench.attribution.rules import composite
 from workbench.core.errors import BadValueError, DataError, ModelError, NotFiniteError, UnknownNameError
 from workbench.data import Transform
 from workbench.data.torch_data import TorchData
@@ -67,6 +69,73 @@ def test_names_with_random_weights(tmp_path, folder, name):
     s = wb.open_session(name, data=folder, transform=TINY, store=tmp_path / "store")
     assert s.model.n_classes == 1000 and name.split(":")[1] in repr(s)
     works(s, "layer2.0", n=2)
+
+
+def test_ready_inputs_of_another_size_set_the_shapes_of_layers(open_small):
+    class Positions(nn.Module):
+        """Nine maps, each bright where the input is; stored peaks must lead back to there."""
+
+        def __init__(self):
+            super().__init__()
+            self.relu, self.head = nn.ReLU(), nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.head(self.relu(x).mean((2, 3)))
+
+    x = torch.zeros(6, 3, 20, 30)
+    for i in range(6):
+        x[i, :, 3 * i, 4 * i] = 1 + i
+    s = open_small(Positions(), list(x))
+    assert s.model.card.input_shape == (3, 20, 30) and s.layers()["relu"].position_shape == (20, 30)
+    found = s.references("relu", k=2)
+    assert found.ids[0].tolist() == [5, 4] and found.shape == (20, 30)
+    assert [divmod(int(p), 30) for p in found.peak[0]] == [(15, 20), (12, 16)]
+
+
+def test_inputs_that_the_model_does_not_take_are_refused_at_once(open_small):
+    with pytest.raises(ModelError, match=r"\(2, 1, 12, 12\).*the shape that list gives.*Ready float inputs"):
+        open_small(small_net(), list(torch.rand(4, 1, 12, 12)))
+
+
+@pytest.mark.parametrize("classes", [("a",), tuple("abcde")])
+def test_a_wrong_number_of_class_names_is_refused(open_small, classes):
+    with pytest.raises(BadValueError, match=f"{len(classes)} names of classes were given; Small has 4 outputs"):
+        open_small(classes=classes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_worked_on_in_full(open_small, dtype):
+    module = small_net().to(dtype)
+    s = open_small(module)
+    assert s.model.dtype == torch.float32 and next(module.parameters()).dtype == dtype
+    whole = open_small(small_net().to(dtype).float())
+    assert torch.equal(whole.explain(3).heatmap, s.explain(3).heatmap)
+    works(s, "relu_b")
+
+
+def test_the_box_rule_by_name_takes_its_bounds_from_the_transform(open_small):
+    def told(s):
+        return s.explain(3, rule="EpsilonGammaBox").heatmap
+
+    s = open_small()
+    low, high = s.model.card.transform.bounds
+    assert (low, high) == ((-2.0,) * 3, (2.0,) * 3)
+    named = s.explain(3, rule=composite("EpsilonGammaBox", low=low, high=high)).heatmap
+    assert torch.equal(told(s), named) and float(named.abs().max()) > 0
+    steps = [T.Resize((12, 12)), T.ToTensor()]
+    plain = open_small(transform=T.Compose(steps))
+    assert plain.model.card.transform.bounds == ((0.0,), (1.0,)) and told(plain).isfinite().all()
+    wrapped = open_small(transform=T.Compose([*steps, T.Normalize((0.5,) * 3, (0.25,) * 3)]))
+    assert wrapped.model.card.transform.bounds == (low, high)
+    torch.testing.assert_close(told(wrapped), named)
+    with pytest.raises(BadValueError, match=r"does not tell.*composite\(\"EpsilonGammaBox\", low="):
+        told(open_small(transform=lambda picture: T.Compose(steps)(picture) * 3))
+
+
+def test_a_compiled_module_is_opened_as_what_it_was_compiled_from(open_small):
+    s = open_small(torch.compile(small_net()))
+    assert s.model.card.name == "Small"
+    works(s, "relu_b")
 
 
 def test_a_builder(open_small):
@@ -173,6 +242,16 @@ WRONG = {
     "a number as data": (dict(data=3), DataError, "no data set"),
     "a device": (dict(device="gpu"), BadValueError, '"cuda"'),
 }
+
+
+def test_a_builder_with_arguments_names_them(open_small):
+    with pytest.raises(ModelError, match="'Small' needs width.*lambda"):
+        open_small(type("Small", (nn.Module,), {"__init__": lambda self, width, depth=2: None}))
+
+
+def test_a_store_of_another_kind(open_small):
+    with pytest.raises(BadValueError, match="`store` is a folder or an open store; got 3"):
+        open_small(store=3)
 
 
 @pytest.mark.parametrize("name", WRONG)

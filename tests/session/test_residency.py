@@ -138,7 +138,7 @@ def test_a_session_over_its_budget_says_so(open_small):
     s = open_small(device_budget_gb=1e-9)
     with pytest.raises(OutOfBudgetError, match=r"Small takes .* GB") as error:
         s.explain(3)
-    assert "device_budget_gb" in error.value.hint
+    assert "device_budget_gb" in error.value.hint and "1e-09 GB" in error.value.message
     assert open_small(device_budget_gb=1.0).explain(3).heatmap.isfinite().all()
 
 

@@ -63,7 +63,10 @@ def settings(**given: Any) -> Settings:
         if text:
             values[name] = _read(name, text)
     values.update({k: v for k, v in given.items() if v is not None})
-    values["store"] = Path(values["store"]).expanduser()
+    try:
+        values["store"] = Path(values["store"]).expanduser()
+    except TypeError:
+        raise BadValueError(f"`store` is a folder or an open store; got {values['store']!r}.") from None
     return Settings(**values)
 
 

@@ -80,6 +80,9 @@ class ModelHandle:
         example = self.example(device=_device_of(module))
         probe(private_copy(source), example, name=card.name)  # fails with a clear message before anything is folded
         self.module, self.folded = canonical_copy(source, example)
+        if self.dtype in (torch.float16, torch.bfloat16):  # too few digits for the divisions of the rules
+            self.module.float()
+            self.dtype = torch.float32
         self._runs_channels_last: bool | None = None
         self.to(self.device)
         self.layers, self.calls, output = probe(self.module, self.example(), name=card.name)

@@ -66,7 +66,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives and refused pickles raise a dozen different things
         raise ModelError(
-            f'The weights in "{path}" cannot be read: {str(error).splitlines()[0] if str(error) else error!r}',
+            f'The weights in "{path}" cannot be read ({type(error).__name__}: {str(error).partition(chr(10))[0]}).',
             hint="Only plain state dicts are read, since a pickled model could run anything: save one with "
             "torch.save(model.state_dict(), path), or with safetensors.",
         ) from error
@@ -157,12 +157,24 @@ def seeded(make: Callable[[], nn.Module]) -> nn.Module:
         return make()
 
 
-def absent(spec: str, facts: str, place: str) -> ModelError:
-    """Say that weights are not on this machine, what they would cost, and what else can be done."""
+def absent(spec: str, facts: str, place: str, *, what: str = "weights", local: str = "") -> ModelError:
+    """Say that weights are not on this machine, what they would cost, and what else can be done.
+
+    Parameters
+    ----------
+    what : str
+        What is absent.
+    local : str
+        How a copy on disk is named where ``@/path/file`` and ``:random`` do not apply.
+    """
+    others = f'"{local}" for a copy on disk' if local else (
+        f'"{spec}@/path/file" for a local file, "{spec}:random" for random weights'
+    )  # fmt: skip
+    is_are = "are" if what.endswith("s") else "is"
     return ModelError(
-        f"The weights of {spec} ({facts}) are not on this machine; looked in {place}.",
-        hint=f'workbench.models.zoo.download("{spec}") fetches them. Offline: "{spec}@/path/file" for a local file, '
-        f'"{spec}:random" for random weights, or the model "efficientnet_lite0", which a package brings.',
+        f"The {what} of {spec} ({facts}) {is_are} not on this machine; looked in {place}.",
+        hint=f'To fetch: from workbench.models.zoo import download; download("{spec}"). Offline: {others}, '
+        'or the model "efficientnet_lite0", which a package brings.',
     )
 
 

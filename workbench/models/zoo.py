@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -77,9 +78,11 @@ def build(spec: Any, *, transform: Any = None, classes: Sequence[str] | None = N
 
 def _build(spec: Any) -> Built:
     if isinstance(spec, nn.Module):
+        # A compiled module hides its layers behind a single call; what it was compiled from computes the same.
+        spec = getattr(spec, "_orig_mod", spec)
         return _own(spec, type(spec).__name__)
     if callable(spec):
-        built = spec()
+        built = _called(spec)
         if isinstance(built, tuple) and len(built) == 2 and isinstance(built[1], Card):
             return built
         if not isinstance(built, nn.Module):
@@ -98,6 +101,23 @@ def _build(spec: Any) -> Built:
     if spec in MODELS:
         return _build(MODELS[spec])
     raise UnknownNameError(f'No model "{spec}".', hint=f"{_advice(spec)} Registered: {', '.join(MODELS)}.")
+
+
+def _called(builder: Callable[..., Any]) -> Any:
+    try:
+        needed = [
+            p.name
+            for p in inspect.signature(builder).parameters.values()
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+    except (TypeError, ValueError):  # some callables written in C do not tell
+        needed = []
+    if needed:
+        raise ModelError(
+            f"The builder {getattr(builder, '__name__', builder)!r} needs {', '.join(needed)}.",
+            hint="Pass a function without arguments, such as lambda: Net(10), or the module itself.",
+        )
+    return builder()
 
 
 def _advice(spec: str) -> str:
@@ -171,13 +191,16 @@ def _hub(spec: str, rest: str) -> Built:
         raise ModelError(f'"{spec}" names no entry.', hint='Write "hub:owner/repo:entry" or "hub:/path:entry".')
     folder = _hub_folder(repo)
     if folder is None:
-        raise absent(spec, "the repository states its licence", f"{torch.hub.get_dir()}")
+        raise absent(
+            spec, "the repository states its licence", torch.hub.get_dir(), what="repository", local="hub:/folder:entry"
+        )
     logger.info("Running %s/hubconf.py for %s", folder, spec)
     try:
         model = torch.hub.load(str(folder), entry, source="local", verbose=False)
-    except RuntimeError as error:
+    except Exception as error:  # the repository's own code may raise anything
         raise ModelError(
-            f"{spec} cannot be built: {error}", hint=f"The entries are the functions of {folder}/hubconf.py."
+            f"{spec} cannot be built: {str(error) or type(error).__name__}.".replace("..", "."),
+            hint=f"The entries are the functions of {folder}/hubconf.py.",
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{spec} returned {type(model).__name__}.", hint="The entry must return a torch.nn.Module.")

@@ -16,6 +16,7 @@ from workbench.core.errors import BadValueError, NoPredictionError, OutOfBudgetE
 from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import Attribution, ReferenceSet
+from workbench.data.torch_data import as_image
 from workbench.models.handle import is_out_of_memory
 from workbench.session.pictures import MODES, View, peak_tiles, views
 from workbench.session.tables import KEPT_REFERENCES, Tables
@@ -60,7 +61,7 @@ class Explaining(Tables):
             Layers whose relevances and activations are returned too.
         rule : str, Composite or zennit composite
             A composite, ``gradient``, ``input_x_gradient`` or ``integrated_gradients``.
-        x : (sample, channel, y, x) tensor or PIL picture, optional
+        x : (sample, channel, y, x) tensor, PIL picture or (y, x, channel) byte array, optional
             Input from outside, instead of `sample`. Tensors are taken as they are, pictures pass through the transform.
         """
         chosen, goal = self._rule_and_target(rule, target)
@@ -286,7 +287,7 @@ class Explaining(Tables):
 
     def _outside(self, x: Any) -> Tensor:
         if not isinstance(x, torch.Tensor):
-            x = self.model.card.transform(x)
+            x = self.model.card.transform(as_image(x))
         shape = tuple(self.model.card.input_shape)
         x = x.unsqueeze(0) if x.ndim == len(shape) else x
         if x.ndim != len(shape) + 1 or x.shape[1] != shape[0] or len(x) == 0:

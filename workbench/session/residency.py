@@ -42,8 +42,8 @@ class Residency:
         with self._lock:
             if budget_bytes is not None and handle.size_bytes > budget_bytes:
                 raise OutOfBudgetError(
-                    f"{handle.card.name} takes {handle.size_bytes / 1e9:.2f} GB and the device budget is "
-                    f"{budget_bytes / 1e9:.2f} GB.",
+                    f"{handle.card.name} takes {handle.size_bytes / 1e9:.3g} GB and the device budget is "
+                    f"{budget_bytes / 1e9:.3g} GB.",
                     hint="Open the session with a larger device_budget_gb.",
                 )
             self._forget(handle)

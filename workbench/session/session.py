@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.attribution.crp import rule_of
@@ -10,7 +11,7 @@ from workbench.attribution.lrp import rule_table
 from workbench.attribution.rules import Composite, RuleTable
 from workbench.core import check
 from workbench.core.config import settings
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, ModelError
 from workbench.models.handle import ModelHandle, choose_device
 from workbench.session.samples import Samples
 from workbench.session.tables import DEFAULT_RULE
@@ -77,8 +78,26 @@ def open_session(
     if transform is None and pictures is not None and pictures.has_own_transform:
         transform = pictures.transform
     module, card = zoo.build(model, transform=transform, classes=classes)
-    handle = ModelHandle(module, card, device=place)
     pictures = None if pictures is None else pictures.using(card.transform)
+    # Ready inputs need not have the size that the transform makes, and the shapes of layers follow from them.
+    made_by_transform = card.input_shape
+    if pictures is not None and pictures.input_shape:
+        card = replace(card, input_shape=pictures.input_shape)
+    try:
+        handle = ModelHandle(module, card, device=place)
+    except ModelError as error:
+        if card.input_shape == made_by_transform:
+            raise
+        assert pictures is not None
+        raise ModelError(
+            f"{error.message} It is the shape that {pictures.name} gives; the transform gives {made_by_transform}.",
+            hint="Ready float inputs don't pass through the transform: let the data set give what the model takes.",
+        ) from error
+    if classes is not None and len(classes) != handle.n_classes:
+        raise BadValueError(
+            f"{len(classes)} names of classes were given; {card.name} has {handle.n_classes} outputs.",
+            hint="Give one name for each output, in their order, or none.",
+        )
     opened = store if isinstance(store, Store) else Store.open(
         store if store is not None else chosen.store, disk_gb=chosen.store_gb, memory_gb=chosen.memory_gb
     )  # fmt: skip
@@ -109,6 +128,11 @@ class Session(Samples):
 
     def fit(self, method: Method, *, progress: Progress | None = None) -> Any:
         """Fit a method, or load what an equal one learned before; returns the method."""
+        if isinstance(method, type) or not hasattr(method, "params"):
+            raise BadValueError(
+                f"{getattr(method, '__name__', repr(method))} is no method that could be fitted.",
+                hint='Make one first, for example wb.methods.ConceptAtlas("layer4").',
+            )
         recipe = self._recipe_of(method)
         learned: list[Mapping[str, Any]] = []
 

@@ -162,13 +162,14 @@ def plan_sweep(
     ------
     UnknownLayerError, UnknownSampleError, BadValueError
     """
-    wanted = [layers] if isinstance(layers, str) else list(layers)
+    wanted = list(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else [layers]
     if not wanted:
         raise BadValueError("A sweep needs at least one layer.", hint="`session.layers()` lists them.")
     table = handle.layers
     names = tuple(sorted({table.usable(name).name for name in wanted}, key=lambda name: table[name].order))
     ids = chosen_samples(samples, len(data))
     batch = check.positive("batch", batch) if batch is not None else (16 if handle.device.type == "cpu" else 64)
+    batch = min(batch, len(ids))
     n_components = sum(table[name].n_components for name in names)
     n_values = n_components * (4 if rule is not None else 3)
     full_bytes = 4 * n_values + 4 * handle.n_classes + 32

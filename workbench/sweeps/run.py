@@ -47,7 +47,7 @@ def run_sweep(
     Raises
     ------
     StaleError
-        If the weights or the data changed since the session was opened.
+        If the data changed since the session was opened. (Weights cannot: a session works on its own copy.)
     StoreFullError, ReadOnlyStoreError, CancelledError
     """
     progress = progress or SilentProgress()
