@@ -85,19 +85,18 @@ def test_steps_go_round(viewer, session):
 
 
 def test_a_stale_answer_is_dropped(session):
-    gate, asked = threading.Event(), []
+    gate, asked = threading.Event(), threading.Event()
     real = session._explain
 
-    def slow(sample, target, record, progress=None):
-        asked.append(sample)
+    def slow(sample, target, record, rule=None, progress=None):
         if sample == 1:
+            asked.set()
             gate.wait(5)
-        return real(sample, target, record)
+        return real(sample, target, record, rule)
 
     session._explain = slow
     viewer = HeatmapViewer(session, sample=1)
-    while 1 not in asked:
-        pass
+    assert asked.wait(5)
     viewer.sample = 2
     gate.set()
     assert viewer.wait() and viewer.heat["sample"] == 2 and viewer.attribution.samples == (2,)
