@@ -88,8 +88,8 @@ class FakeData(Tagged):
 
     def masks(self, i):
         """A block in the middle of every third picture."""
-        mask = np.zeros((96, 96), bool)
-        mask[30:60, 40:70] = True
+        mask = np.zeros((64, 64), bool)
+        mask[20:40, 27:47] = True
         return {"<u>block</u>": mask} if i % 3 == 0 else {}
 
     def picture(self, i):

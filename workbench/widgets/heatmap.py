@@ -350,10 +350,10 @@ class HeatmapViewer(SessionWidget):
         return ""
 
     def table(self) -> pd.DataFrame:
-        """The listed components, most relevant first: relevance and share of the layer's absolute relevance."""
+        """The listed components, most relevant first: relevance, and share of the layer's or the region's."""
         import pandas as pd
 
-        have = self.strip
+        have = self.inside if self.region and _fits(self.inside, {"region": self.region}) else self.strip
         data = {"relevance": np.asarray(have.get("relevance", ())), "share": np.asarray(have.get("share", ()))}
         return pd.DataFrame(data, index=pd.Index(have.get("components", []), name="component", dtype=object))
 
