@@ -11,7 +11,7 @@ import torch
 
 from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
 from workbench.core.registry import FIGURES as REGISTERED
-from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet
+from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet, SanityCheck
 
 MARKUP = "<b>bold</b> & <script>x</script>"
 
@@ -245,7 +245,10 @@ def test_an_empty_ranking_draws():
 
 
 def test_every_registered_figure_is_tried_here():
-    made = (table(), references(), attribution(), atlas(), point_map(), Ranking((), np.array([])))
+    one = attribution()
+    sanity = SanityCheck(one, one, 0.25, 0)
+    assert "rank correlation 0.25" in str(sanity.plot().layout.annotations)
+    made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity)
     records = {type(r).__name__ for r in made}
     assert records == set(REGISTERED)
 

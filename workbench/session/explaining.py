@@ -17,7 +17,7 @@ from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import Attribution, ReferenceSet
 from workbench.data.torch_data import as_image
-from workbench.models.handle import is_out_of_memory
+from workbench.models.handle import ModelHandle, is_out_of_memory
 from workbench.session.pictures import MODES, View, peak_tiles, views
 from workbench.session.tables import KEPT_REFERENCES, Tables
 from workbench.store.recipe import Recipe
@@ -192,11 +192,15 @@ class Explaining(Tables):
         record: Sequence[str],
         labels: Any,
         ids: Sequence[int],
+        *,
+        handle: ModelHandle | None = None,
     ) -> dict[str, Any]:
+        model = handle or self.model
+
         def one(rows: range) -> dict[str, Tensor]:
             part, own = x[rows.start : rows.stop], None if labels is None else labels[rows.start : rows.stop]
             try:
-                result = explain(self.model, part, goal, rule=chosen, record=record, given=given, labels=own)
+                result = explain(model, part, goal, rule=chosen, record=record, given=given, labels=own)
             except NoPredictionError as error:
                 raise error.named(ids[rows.start : rows.stop] if ids else rows) from error
             arrays: dict[str, Tensor] = {

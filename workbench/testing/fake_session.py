@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
 
 from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
-from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, ReferenceSet
+from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet, SanityCheck
 from workbench.data.tags import Tagged
 from workbench.session.lane import Lane, current_job
 from workbench.session.selection import Selection
@@ -85,6 +85,12 @@ class FakeData(Tagged):
         if not isinstance(i, (int, np.integer)) or isinstance(i, bool) or not 0 <= i < self.n:
             raise UnknownSampleError(f"No sample {i!r} in fake.", hint=f"It has {self.n}, numbered from 0.")
         return int(i)
+
+    def masks(self, i):
+        """A block in the middle of every third picture."""
+        mask = np.zeros((64, 64), bool)
+        mask[20:40, 27:47] = True
+        return {"<u>block</u>": mask} if i % 3 == 0 else {}
 
     def picture(self, i):
         """(y, x, 3) uint8."""
@@ -285,15 +291,15 @@ class FakeSession:
             heat += sign * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / width)
         return (heat * 0.02).astype(np.float32)
 
-    def explain(self, sample, target="top", given=None, record=()):
+    def explain(self, sample, target="top", *, rule=None, given=None, record=()):
         """An attribution whose relevances depend on the sample."""
-        return self.run(self._explain, sample, target, record)
+        return self.run(self._explain, sample, target, record, rule)
 
-    def _explain(self, sample, target, record, progress=None):
+    def _explain(self, sample, target, record, rule=None, progress=None):
         self._begin("explain")
         top = self.predict(sample)
         chosen = top[0] if target in (None, "top") else next(t for t in top if t[0] == int(target.split(":")[1]))
-        heat = self.heat(sample, chosen[0])[None]
+        heat = self.heat(sample, chosen[0] if rule is None else 100 + len(rule))[None]
         rng = np.random.default_rng(sample + 7)
         relevance = {name: rng.normal(0.1, 1, (1, self.n_components[name])).astype(np.float32) ** 3 for name in record}
         score = np.array([chosen[2]], np.float32)
@@ -305,11 +311,33 @@ class FakeSession:
             np.array([0.021], np.float32),
             np.zeros((1, len(self._classes))),
             relevance,
-            rule="EpsilonPlusFlat",
+            rule=rule or "EpsilonPlusFlat",
             target_text="top output" if target == "top" else target,
             pictures=(self.data.picture(sample),),
             labels=(chosen[1],),
         )
+
+    def explainers(self):
+        """Names of the ways to explain."""
+        return ("EpsilonPlusFlat", "EpsilonPlus", "gradient")
+
+    def rank_in_region(self, sample, region, layer, *, n=32, target="top", rule=None):
+        """Components by what their maps hold in the region."""
+        self._begin("rank_in_region")
+        wanted = [f"{layer}/unit/{i}" for i in range(min(n, self.n_components[layer]))]
+        maps = self.concept_maps(sample, wanted)
+        height, width = maps.shape[1:]
+        top, left = int(region["y"] * height), int(region["x"] * width)
+        below, right = top + max(1, int(region["height"] * height)), left + max(1, int(region["width"] * width))
+        inside = maps[:, top:below, left:right].sum((1, 2))
+        order = np.argsort(-inside, kind="stable")
+        return Ranking(tuple(wanted[i] for i in order), inside[order].astype(np.float32), "relevance_inside")
+
+    def sanity_check(self, sample, *, target="top", rule=None, seed=0):
+        """A map of other blobs beside the sample's own."""
+        base = self.explain(sample, target=target or "top")
+        other = replace(base, heatmap=self.heat(sample, 991)[None])
+        return SanityCheck(base, other, 0.125, seed)
 
     def concept_maps(self, sample, components, target="top"):
         """A map per component."""
