@@ -16,6 +16,7 @@ from workbench.core.errors import BadValueError, ModelError, NotFiniteError, Out
 from workbench.core.ids import Fingerprint
 from workbench.core.results import Edit
 from workbench.models.canonize import canonical_copy, private_copy
+from workbench.models.code import code_identity
 from workbench.models.edits import activation_edits, apply_weight_edits, check_edits
 from workbench.models.hooks import record
 from workbench.models.layers import LayerTable, probe
@@ -52,7 +53,7 @@ class ModelHandle:
     calls : dict
         Calls of each module in one forward pass.
     fingerprint : Fingerprint
-        Covers architecture, weights (before folding) and edits.
+        Covers architecture, code of one's own classes, weights (before folding) and edits.
     folded : list of (layer, batch norm)
     n_classes : int
     memory_format : torch.memory_format
@@ -263,7 +264,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerprint:
-    """Digest of the architecture's text, all weights and the edits.
+    """Digest of the architecture's text, the code of its own classes, all weights and the edits.
 
     Raises
     ------
@@ -272,6 +273,7 @@ def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerp
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(module)).encode())  # addresses differ from day to day
+    digest.update("\n".join(code_identity(module)).encode())
     for key, value in sorted(module.state_dict().items()):
         if not isinstance(value, Tensor):
             digest.update(f"{key}{value!r}".encode())
