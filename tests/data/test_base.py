@@ -146,7 +146,7 @@ def test_construction_is_checked():
 def test_load_explains_wrong_names_paths_and_options(tmp_path):
     with pytest.raises(UnknownNameError, match='Nearest: "toy"'):
         load("toys")
-    with pytest.raises(DataError, match="looked for at"):
+    with pytest.raises(DataError, match="There is no .*Give a folder"):
         load(tmp_path / "nothing")
     with pytest.raises(DataError, match="There is no"):
         load("./no/such/folder")

@@ -49,7 +49,7 @@ def open_session(
         From a PIL picture to the model's input; default: the one that `data` was made with, if it is one of our data
         sets with a transform of its own, else the one that belongs to the model.
     classes : sequence of str, optional
-        Names of the model's outputs; default: those that belong to the model.
+        Names of the model's outputs, one for each; default: those that belong to the model.
     store : path or Store, optional
         Where results are kept; default: the user's cache folder, or ``WORKBENCH_STORE``.
     device : str
@@ -77,6 +77,11 @@ def open_session(
         transform = pictures.transform
     module, card = zoo.build(model, transform=transform, classes=classes)
     handle = ModelHandle(module, card, device=place)
+    if classes is not None and len(card.classes) != handle.n_classes:
+        raise BadValueError(
+            f"`classes` names {len(card.classes)}; {card.name} has {handle.n_classes} outputs.",
+            hint="Give one name for each output, in their order.",
+        )
     pictures = None if pictures is None else pictures.using(card.transform)
     opened = store if isinstance(store, Store) else Store.open(
         store if store is not None else chosen.store, disk_gb=chosen.store_gb, memory_gb=chosen.memory_gb
@@ -107,7 +112,21 @@ class Session(Explaining):
         return self.run(rule_table, self.model, chosen)
 
     def fit(self, method: Method, *, progress: Progress | None = None) -> Any:
-        """Fit a method, or load what an equal one learned before; returns the method."""
+        """Fit a method, or load what an equal one learned before; returns the method.
+
+        Raises
+        ------
+        BadValueError
+            If it is no method: the class itself, say, or a name.
+        """
+        from workbench.methods.base import Method
+
+        if not isinstance(method, Method):
+            name = method.__name__ if isinstance(method, type) else ""
+            raise BadValueError(
+                f"{name or type(method).__name__} is {'a class' if name else 'no method'}; a fit needs a method.",
+                hint=f"Make one first, for example session.fit(workbench.methods.{name or 'ConceptAtlas'}(layer)).",
+            )
         recipe = self._recipe_of(method)
         learned: list[Mapping[str, Any]] = []
 
