@@ -101,7 +101,9 @@ def load(spec: Any, **options: Any) -> Dataset:
         return _call(TorchData, type(spec).__name__, spec, **options)
     raise DataError(
         f"{type(spec).__name__} is no data set.",
-        hint="Pass a name, a folder, a .zip, or something with a length and numbered items.",
+        hint=f"Pass its .dataset: {type(spec.dataset).__name__}."
+        if hasattr(spec, "dataset")
+        else "Pass a name, a folder, a .zip, or something with a length and numbered items.",
     )
 
 
