@@ -362,3 +362,18 @@ def test_out_of_memory_is_recognised():
     with pytest.raises(RuntimeError) as error:
         torch.empty(1 << 60)
     assert is_out_of_memory(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_runs_in_float32(dtype):
+    net = randomised(small_vgg()).to(dtype)
+    handle, wide = handle_of(net, SHAPE), handle_of(copy.deepcopy(net).float(), SHAPE)
+    x = torch.randn(2, *SHAPE)
+    assert torch.equal(handle(x), wide(x)) and torch.equal(explain(handle, x).relevance, explain(wide, x).relevance)
+    assert handle.fingerprint != wide.fingerprint and net[0].weight.dtype is dtype
+
+
+def test_weights_without_a_shape_are_refused():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(2))
+    with pytest.raises(ModelError, match=r'"2\..*" of net have no shape yet\. Run the model once'):
+        handle_of(net, SHAPE)

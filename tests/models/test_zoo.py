@@ -344,6 +344,14 @@ def test_a_downloaded_repository_is_where_the_answer_says(no_caches, monkeypatch
     assert (download("hub:me/repo:tiny") / "hubconf.py").is_file()
 
 
+def test_a_compiled_module_is_opened_as_what_it_was_made_from():
+    module = Tiny()
+    compiled = torch.compile(module)
+    opened, card = build(compiled)
+    assert opened is module and card.name == "Tiny"
+    assert build(lambda: torch.compile(module))[0] is module
+
+
 def test_classes_and_transform_are_checked():
     with pytest.raises(BadValueError):
         build(Tiny(), transform="resize")

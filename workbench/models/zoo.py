@@ -113,6 +113,8 @@ def _advice(spec: str) -> str:
 
 
 def _own(module: nn.Module, name: str) -> Built:
+    if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):  # torch.compile hides what is looked at
+        return _own(inner, type(inner).__name__ if name == type(module).__name__ else name)
     if isinstance(getattr(module, "pretrained_cfg", None), dict):  # made by timm
         return module, timm_card(module, name, notes="")
     first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
