@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from workbench.attribution.crp import explain, heat
 from workbench.core.errors import BadValueError, OutOfBudgetError, ShapeError
@@ -124,3 +125,19 @@ def test_a_single_output_has_a_probability(tmp_path):
     ) as session:
         ((index, name, logit, chance),) = session.predict(2)
         assert (index, name) == (0, "output 0") and chance == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+
+
+def test_what_is_no_sample_is_told_where_to_go(open_small):
+    s = open_small()
+    picture = Image.new("RGB", (12, 12))
+    for outside in (picture, torch.zeros(1, 3, 12, 12)):
+        with pytest.raises(BadValueError, match=r"handed over as x="):
+            s.explain(outside)
+    with pytest.raises(BadValueError, match=r"PIL\.Image\.open"):
+        s.explain(x="a.png")
+    with pytest.raises(BadValueError, match=r"handed over as x="):
+        s.selection.sample = picture
+    ids = torch.tensor([3, 4])  # as references give them
+    assert s.explain(ids[0]).samples == (3,) and s.explain(ids).samples == (3, 4)
+    s.selection.sample = ids[1]
+    assert s.selection.sample == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -266,6 +267,8 @@ class Explaining(Tables):
         return (made["maps"].float() * made["scale"][:, None, None]).numpy()
 
     def _outside(self, x: Any) -> Tensor:
+        if isinstance(x, (str, os.PathLike)):
+            raise BadValueError("x is a picture or a tensor; got a path.", hint="Open it with PIL.Image.open(path).")
         if not isinstance(x, torch.Tensor):
             x = self.model.card.transform(x)
         shape = tuple(self.model.card.input_shape)
@@ -286,7 +289,8 @@ def _given(arrays: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
 def _as_ids(sample: Any) -> Sequence[Any]:
     if sample is None:
         return ()
-    return [sample] if np.ndim(sample) == 0 else list(sample)
+    is_many = isinstance(sample, (list, tuple, range)) or getattr(sample, "ndim", 0) > 0
+    return list(sample) if is_many else [sample]
 
 
 def _parts(x: Tensor, labels: Any) -> list[tuple[Tensor, Any]]:

@@ -97,7 +97,9 @@ def describe_entry(store: TieredStore, digest: str) -> Iterator[str]:
     yield f"File      {path}"
     yield f"By        {record.get('by')}, {record.get('made')}"
     if entry.is_pass:
-        yield f"Shards    {count(len(record.get('bounds', ())))}, {_writer(store, entry)}"
+        left_out = (record.get("sealed") or {}).get("skipped")
+        told = f", {count(left_out, 'sample')} left out" if left_out else ""
+        yield f"Shards    {count(len(record.get('bounds', ())))}, {_writer(store, entry)}{told}"
     for name, facts in sorted(record.get("arrays", {}).items()):
         yield f"Array     {name}: {facts['dtype']} {tuple(facts['shape'])}"
     for title, key in (("Recipe", "recipe"), ("Notes", "meta")):
