@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from workbench.attribution.crp import explain, heat
-from workbench.core.errors import BadValueError, OutOfBudgetError, ShapeError
+from workbench.attribution.rules import composite
+from workbench.core.errors import BadValueError, NotFiniteError, OutOfBudgetError, ShapeError
 from workbench.session.session import Session
 from workbench.store import Store
 from workbench.testing.context import SmallData
 from workbench.testing.nets import BiasFree, handle_of, randomised
+from workbench.testing.small import SMALL
 
 
 @pytest.fixture
@@ -141,3 +144,37 @@ def test_what_is_no_sample_is_told_where_to_go(open_small):
     assert s.explain(ids[0]).samples == (3,) and s.explain(ids).samples == (3, 4)
     s.selection.sample = ids[1]
     assert s.selection.sample == 4
+
+
+class Overflowing(nn.Module):
+    """Its output is finite and its relevance is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        maps = self.conv(x)
+        if maps.requires_grad:
+            maps.register_hook(lambda g: g * float("inf"))
+        return self.head(maps.mean((2, 3)))
+
+
+def test_relevance_beyond_all_numbers_is_an_error_and_is_not_kept(open_small):
+    s = open_small(Overflowing(), classes=None)
+    for _ in range(2):
+        with pytest.raises(NotFiniteError, match=r"relevance by EpsilonPlusFlat is not finite.*larger epsilon"):
+            s.explain(3)
+        with pytest.raises(NotFiniteError, match="relevance by"):
+            s.concept_maps(3, ["conv/unit/1"])
+        with pytest.raises(NotFiniteError, match="None of the 24 samples gave a finite result"):
+            s.sweep("conv")
+
+
+def test_the_box_rule_says_how_its_bounds_are_given_and_that_works(open_small):
+    s = open_small()
+    with pytest.raises(BadValueError, match=r"workbench\.attribution\.rules\.composite"):
+        s.explain(3, rule="EpsilonGammaBox")
+    mean, std = SMALL.mean[0], SMALL.std[0]
+    boxed = composite("EpsilonGammaBox", low=-mean / std, high=(1 - mean) / std)
+    assert s.explain(3, rule=boxed).heatmap.isfinite().all()

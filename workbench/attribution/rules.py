@@ -65,7 +65,8 @@ class Rule:
         if self.kind == "zbox" and (self.low is None or self.high is None):
             raise BadValueError(
                 "The z-box rule needs `low` and `high`, the bounds of the normalised input.",
-                hint="For pixels 0 to 1: low = -mean / std and high = (1 - mean) / std.",
+                hint='workbench.attribution.rules.composite("EpsilonGammaBox", low=..., high=...) makes it. '
+                "For pixels 0 to 1: low = -mean / std and high = (1 - mean) / std.",
             )
 
     def describe(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from workbench.attribution.base import Target
 from workbench.attribution.crp import concept_maps, explain, heat, rule_name, rule_of
 from workbench.core import check
-from workbench.core.errors import BadValueError, OutOfBudgetError, ShapeError
+from workbench.core.errors import BadValueError, NotFiniteError, OutOfBudgetError, ShapeError
 from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import Attribution, ReferenceSet
@@ -113,7 +113,7 @@ class Explaining(Tables):
                 maps, _, _ = concept_maps(
                     self.model, x, lacking, goal, rule=chosen, labels=self.data.labels[[sample]], progress=progress
                 )
-                for component, one in zip(lacking, maps.cpu().float(), strict=True):
+                for component, one in zip(lacking, _finite(maps.cpu().float(), chosen), strict=True):
                     found[component] = self.store.get_or_make(recipe(component), _given({"map": one}))
             return torch.stack([found[c]["map"] for c in wanted])  # type: ignore[index]
 
@@ -185,7 +185,7 @@ class Explaining(Tables):
         def one(part: Tensor, labels: Any) -> dict[str, Tensor]:
             result = explain(self.model, part, goal, rule=chosen, record=record, given=given, labels=labels)
             arrays: dict[str, Tensor] = {
-                "heatmap": heat(result.relevance),
+                "heatmap": _finite(heat(result.relevance), chosen),
                 "target": result.start.index,
                 "score": result.start.score,
                 "gap": result.gap,
@@ -280,6 +280,16 @@ class Explaining(Tables):
         if not bool(torch.isfinite(x).all()):
             raise BadValueError("The input holds NaN or infinity.")
         return x
+
+
+def _finite(maps: Tensor, rule: Any) -> Tensor:
+    """The maps, if they are numbers: rules with a small stabiliser let relevance grow beyond them in deep networks."""
+    if not bool(torch.isfinite(maps).all()):
+        raise NotFiniteError(
+            f"The relevance by {rule_name(rule)} is not finite: it grows beyond all numbers on its way down.",
+            hint='Use a rule that damps it, such as "EpsilonPlusFlat", or a larger epsilon.',
+        )
+    return maps
 
 
 def _given(arrays: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
