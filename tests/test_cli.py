@@ -178,6 +178,11 @@ def test_status_tells_unfinished_passes(capsys, store):
     assert "nobody is writing it: the same sweep goes on from there" in out
     _, out, _ = run(capsys, "status", recipe(kind="pass").digest[:7])
     assert "Shards    2, nobody is writing it" in out
+    with shards.lock():
+        shards.write(1, {"v": np.zeros(2)})
+        shards.seal({"skipped": 3})
+    _, out, _ = run(capsys, "status", recipe(kind="pass").digest[:7])
+    assert "Shards    2, complete, 3 samples left out\n" in out
 
 
 def test_status_explains_one_result(capsys, store):

@@ -248,3 +248,15 @@ def test_misspelt_public_names_are_answered_with_the_nearest(module):
     name = next(n for n in module.__all__ if n[0] != "_")
     with pytest.raises(AttributeError, match=f'Nearest: .*"{name}"'):
         getattr(module, name + "s")
+
+
+def test_arguments_of_the_wrong_kind_are_named(open_small, monkeypatch):
+    with pytest.raises(BadValueError, match="`classes` is one text"):
+        open_small(classes="abcd")
+    with pytest.raises(BadValueError, match="A store is a folder; got int"):
+        wb.open_session(small_net(), store=5)
+    with pytest.raises(BadValueError, match="takes edits; got int"):
+        open_small().variant("other", [5])
+    monkeypatch.setenv("WORKBENCH_STORE_GB", "much")
+    with pytest.raises(BadValueError, match="'much', which cannot be read. It is a number of gigabytes"):
+        wb.open_session(small_net())

@@ -11,6 +11,7 @@ from workbench.attribution.rules import Composite, RuleTable
 from workbench.core import check
 from workbench.core.config import settings
 from workbench.core.errors import BadValueError
+from workbench.core.results import Edit
 from workbench.models.handle import ModelHandle, choose_device
 from workbench.session.explaining import Explaining
 from workbench.session.tables import DEFAULT_RULE
@@ -19,7 +20,6 @@ from workbench.store.recipe import Recipe
 
 if TYPE_CHECKING:
     from workbench.core.progress import Progress
-    from workbench.core.results import Edit
     from workbench.methods.base import Method
 
 __all__ = ["Session", "open_session"]
@@ -75,6 +75,8 @@ def open_session(
     pictures = None if data is None else data_module.load(data)
     if transform is None and pictures is not None and pictures.has_own_transform:
         transform = pictures.transform
+    if isinstance(classes, str):
+        raise BadValueError("`classes` is one text; a list of names is needed.", hint=f"classes=[{classes!r}, ...]")
     module, card = zoo.build(model, transform=transform, classes=classes)
     handle = ModelHandle(module, card, device=place)
     if classes is not None and len(card.classes) != handle.n_classes:
@@ -170,6 +172,11 @@ class Session(Explaining):
 
     def variant(self, name: str, edits: Sequence[Edit]) -> Session:
         """A session on the model with edits; data and store are shared, this session stays as it is."""
+        if wrong := [e for e in edits if not isinstance(e, Edit)]:
+            raise BadValueError(
+                f"A variant takes edits; got {type(wrong[0]).__name__}.",
+                hint="workbench.core.results.Edit makes one, and correcting methods return them from edits().",
+            )
         handle = self.run(self.model.variant, list(edits), name=f"{self.model.card.name}-{name}")
         budget = None if self._budget is None else self._budget / 1e9
         return Session(handle, self._data, self.store, device_budget_gb=budget, name=name)
