@@ -221,6 +221,28 @@ def test_what_the_code_of_an_own_module_does_is_in_the_fingerprint(monkeypatch):
         Own.__name__, Other.__name__, ThroughHelper.__name__ = "Own", "Other", "ThroughHelper"
 
 
+class Settings:
+    """Settings with items as attributes, which fail in a way of their own on names that they do not have."""
+
+    def __getattr__(self, name):
+        return {"scale": 2}[name]
+
+
+SETTINGS = Settings()
+
+
+def test_objects_that_fail_when_they_are_asked_do_no_harm():
+    class Configured(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.dense(x) * SETTINGS.scale
+
+    assert handle_of(Configured(), (3,)).fingerprint
+
+
 def test_the_fingerprint_is_the_same_in_the_next_process():
     """Sets in constants, addresses and the order of hashing differ between processes."""
     script = """

@@ -91,7 +91,7 @@ class _Walk:
             yield f"{name}={_digest(value)}"
         elif _is_plain(value):
             yield f"{name}={value!r}"
-        else:
+        elif callable(value) or isinstance(value, (staticmethod, classmethod)):  # others may do anything when asked
             yield from (f"{name}: {line}" for line in self.lines(value))
             if _is_library(value) and hasattr(value, "__qualname__"):
                 yield f"{name}: {value.__module__}.{value.__qualname__}"
