@@ -182,6 +182,44 @@ def test_tensors_subsets_and_reordering():
     assert load(TensorDataset(many)).fingerprint == load(TensorDataset(many.clone())).fingerprint
 
 
+@pytest.mark.parametrize("kind", [list, tuple, np.array, "paths", "records"])
+def test_two_samples_that_change_places_are_noticed_whatever_the_set_calls_its_list(kind, tmp_path):
+    """A set of one's own keeps what it reads under a name of its own; its probes are alike here."""
+
+    class Mine(Items):
+        def __init__(self, order):
+            numbers = [f"{tmp_path}/{i}.png" for i in order] if kind == "paths" else list(order)
+            if kind == "records":
+                numbers = [{"n": i} for i in numbers]
+            self.todo = kind(numbers) if callable(kind) else numbers
+
+        def __len__(self):
+            return len(self.todo)
+
+        def __getitem__(self, i):
+            return PIXELS[0]
+
+    swapped = [0, 1, 3, 2, *range(4, 40)]
+    digest = load(Mine(range(40)), transform=SMALL).fingerprint
+    assert digest == load(Mine(range(40)), transform=SMALL).fingerprint
+    assert digest != load(Mine(swapped), transform=SMALL).fingerprint
+    assert load(Subset(Mine(range(40)), [5, 6, 7, 8, 9, 10, 11, 12, 13, 14])).fingerprint.digest not in {
+        load(Subset(Mine(range(40)), [5, 6, 7, 8, 10, 9, 11, 12, 13, 14])).fingerprint.digest,
+        load(Subset(Mine(swapped), [5, 6, 7, 8, 9, 10, 11, 12, 13, 14])).fingerprint.digest,
+    }
+
+
+def test_where_the_files_of_a_set_lie_does_not_make_it_another(tmp_path):
+    class Mine(Items):
+        def __init__(self, folder):
+            self.files = [folder / f"{i}.png" for i in range(5)]
+
+        def __getitem__(self, i):
+            return PIXELS[i]
+
+    assert load(Mine(tmp_path / "a")).fingerprint == load(Mine(tmp_path / "b")).fingerprint
+
+
 def test_image_folder_keeps_its_classes_labels_and_names(tmp_path):
     for name in ("cat", "<b>dog"):
         (tmp_path / name).mkdir()

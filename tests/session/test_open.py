@@ -99,7 +99,7 @@ def test_inputs_that_the_model_does_not_take_are_refused_at_once(open_small):
 
 @pytest.mark.parametrize("classes", [("a",), tuple("abcde")])
 def test_a_wrong_number_of_class_names_is_refused(open_small, classes):
-    with pytest.raises(BadValueError, match=f"{len(classes)} names of classes were given; Small has 4 outputs"):
+    with pytest.raises(BadValueError, match=f"`classes` names {len(classes)}; Small has 4 outputs"):
         open_small(classes=classes)
 
 
@@ -193,6 +193,14 @@ def test_outputs_in_a_wrapping(open_small, tmp_path, name):
     works(s, "relu_b")
 
 
+def test_a_changed_forward_does_not_find_the_results_of_the_one_before(open_small):
+    """Text and weights of both are the same; their outputs are not."""
+    plain, turned = open_small(), open_small(small_net(wrap=lambda y: -y))
+    plain.sweep("relu_b")
+    assert not torch.equal(plain.relevances("relu_b").values, turned.relevances("relu_b").values)
+    assert not torch.equal(plain.explain(3).heatmap, turned.explain(3).heatmap)
+
+
 def test_an_output_that_cannot_be_explained(open_small):
     with pytest.raises(ModelError, match="tuple with 2 tensors"):
         open_small(small_net(wrap=lambda y: (y, y + 1)))
@@ -250,7 +258,7 @@ def test_a_builder_with_arguments_names_them(open_small):
 
 
 def test_a_store_of_another_kind(open_small):
-    with pytest.raises(BadValueError, match="`store` is a folder or an open store; got 3"):
+    with pytest.raises(BadValueError, match="A store is a folder; got int"):
         open_small(store=3)
 
 
@@ -290,3 +298,44 @@ def test_inputs_of_another_size_say_what_is_wrong(open_small):
     with pytest.raises(ModelError) as error:
         open_small(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), transform=SMALL)
     assert "(3, 12, 12)" in str(error.value) or "12" in str(error.value)
+
+
+def test_class_names_are_one_for_each_output(open_small):
+    """Names that do not fit would not be shown, and nobody would know why."""
+    with pytest.raises(BadValueError, match=f"names 1; Small has {len(CLASSES)} outputs"):
+        open_small(classes=["only one"])
+
+
+def test_what_is_fitted_is_a_method(open_small):
+    s = open_small()
+    with pytest.raises(BadValueError, match=r"ConceptAtlas is a class.*ConceptAtlas\(layer\)"):
+        s.fit(wb.methods.ConceptAtlas)
+    with pytest.raises(BadValueError, match="str is no method"):
+        s.fit("atlas")
+
+
+def test_a_path_that_is_not_there_says_what_could_be(open_small, tmp_path):
+    with pytest.raises(DataError, match=r"There is no .*none\"\. Give a folder, a \.zip, or one of .*photos") as error:
+        open_small(data=tmp_path / "none")
+    assert str(error.value).count(str(tmp_path)) == 1
+    with pytest.raises(DataError, match=r"looked for at /.*some/where"):
+        open_small(data="some/where")
+
+
+@pytest.mark.parametrize("module", [wb, wb.methods, wb.data, wb.widgets], ids=lambda m: m.__name__)
+def test_misspelt_public_names_are_answered_with_the_nearest(module):
+    name = next(n for n in module.__all__ if n[0] != "_")
+    with pytest.raises(AttributeError, match=f'Nearest: .*"{name}"'):
+        getattr(module, name + "s")
+
+
+def test_arguments_of_the_wrong_kind_are_named(open_small, monkeypatch):
+    with pytest.raises(BadValueError, match="`classes` is one text"):
+        open_small(classes="abcd")
+    with pytest.raises(BadValueError, match="A store is a folder; got int"):
+        wb.open_session(small_net(), store=5)
+    with pytest.raises(BadValueError, match="takes edits; got int"):
+        open_small().variant("other", [5])
+    monkeypatch.setenv("WORKBENCH_STORE_GB", "much")
+    with pytest.raises(BadValueError, match="'much', which cannot be read. It is a number of gigabytes"):
+        wb.open_session(small_net())

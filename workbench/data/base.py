@@ -250,7 +250,7 @@ class Dataset(Tagged, ABC):
         Raises
         ------
         DataError
-            If the transform gives two different tensors for one picture.
+            If the transform gives two different tensors for one picture, or nothing at all can be read.
         """
         if self._fingerprint is None:
             digest = hashlib.blake2b(digest_size=16)
@@ -331,15 +331,32 @@ class Dataset(Tagged, ABC):
                 continue
         return shapes.most_common(1)[0][0] if shapes else ()
 
+    def _check_readable(self) -> None:
+        """Refuse a set of which nothing can be read; a sweep over it would end in empty tables."""
+        reason = ""
+        for i in range(len(self)):
+            try:
+                self.tensor(i)
+            except DataError as error:
+                reason = reason or error.message
+            else:
+                return
+        raise DataError(
+            f"None of the {len(self)} samples of {self.name} can be read. The first: {reason}",
+            hint="Look at the files, or at what the data set and its transform return.",
+        )
+
     def _probe(self) -> bytes:
         digest = hashlib.blake2b(digest_size=16)
         random = self._random_parts()
+        n_read = 0
         for turn, i in enumerate(self._probes()):
             try:
                 x = self.tensor(i)
             except DataError:
                 digest.update(b"unreadable")
                 continue
+            n_read += 1
             repeats = _REPEATS if turn < 2 and not self._is_fixed() else 1
             if random or any(not _same(x, self.tensor(i)) for _ in range(repeats)):
                 raise DataError(
@@ -349,6 +366,8 @@ class Dataset(Tagged, ABC):
                     "without random crops, flips or colours.",
                 )
             digest.update(repr(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
+        if n_read == 0:
+            self._check_readable()
         return digest.digest()
 
 

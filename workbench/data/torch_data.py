@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -144,6 +145,7 @@ class TorchData(Dataset):
 
     def _identity(self) -> Iterable[str]:
         yield from self.keys
+        yield from _order(self.dataset, len(self))
         # Sets without file names, but with all pictures in memory: the pictures say what is in which place.
         for one in self._held():
             yield _digest(one)
@@ -303,8 +305,6 @@ def _keys(dataset: Any) -> list[str]:
 
 def _shortened(paths: list[str]) -> list[str]:
     """Take off the folders that all paths share: where a data set lies does not make it another one."""
-    import os.path
-
     try:
         common = os.path.commonpath([os.path.dirname(p) for p in paths])
     except ValueError:
@@ -328,6 +328,46 @@ def _kept_labels(dataset: Any, n: int) -> np.ndarray | None:
     if isinstance(kept, list) and len(kept) == n and all(isinstance(k, tuple) and len(k) == 2 for k in kept):
         return _whole([k[1] for k in kept], n)
     return None
+
+
+def _array_identity(array: Tensor | np.ndarray) -> Iterable[str]:
+    array = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+    if array.dtype.kind in "biufU" and array.nbytes <= _MOST_HASHED:
+        yield hashlib.blake2b(np.ascontiguousarray(array).view(np.uint8).data, digest_size=16).hexdigest()
+
+
+def _order(dataset: Any, n: int) -> Iterable[str]:
+    """What a set keeps per sample, under whatever name: its order is the order of the samples.
+
+    The probes of a fingerprint look at a few samples only, and would miss two others that changed places.
+    """
+    seen: set[int] = set()
+    for name, kept in sorted(getattr(dataset, "__dict__", {}).items()):
+        if id(kept) in seen:  # torchvision's `imgs` are its `samples`
+            continue
+        seen.add(id(kept))
+        arrays = kept if isinstance(kept, tuple) else (kept,)
+        if all(isinstance(a, (Tensor, np.ndarray)) and a.ndim > 0 and len(a) == n for a in arrays):
+            for array in arrays:
+                yield from (f"{name} {line}" for line in _array_identity(array))
+        elif isinstance(kept, (list, tuple)) and len(kept) == n and all(map(_is_plain, kept)):
+            first = [k[0] if isinstance(k, (tuple, list)) and k else k for k in kept]
+            if all(isinstance(k, (str, os.PathLike)) for k in first):
+                rest = [tuple(k[1:]) if isinstance(k, (tuple, list)) else () for k in kept]
+                kept = list(zip(_shortened([os.fspath(k) for k in first]), rest, strict=True))
+            digest = hashlib.blake2b(repr(kept).encode("utf-8", "surrogateescape"), digest_size=16)
+            yield f"{name} {digest.hexdigest()}"
+    inner = getattr(dataset, "dataset", None)  # a subset
+    if inner is not None and inner is not dataset and hasattr(inner, "__len__"):
+        yield from _order(inner, len(inner))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return isinstance(value, (str, int, float, os.PathLike))
 
 
 def _whole(values: Any, n: int) -> np.ndarray | None:

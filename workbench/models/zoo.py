@@ -6,7 +6,6 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from workbench.core.errors import ModelError, UnknownNameError, nearest
 from workbench.core.registry import MODELS
 from workbench.data.transforms import Transform, as_transform
 from workbench.models.card import Card
-from workbench.models.weights import absent, download, imagenet_classes, need, read_weights, seeded
+from workbench.models.weights import absent, download, hub_folder, imagenet_classes, need, read_weights, seeded
 from workbench.models.zoo_timm import timm_card, timm_folder, timm_model
 from workbench.models.zoo_torchvision import torchvision_model
 
@@ -134,6 +133,8 @@ def _advice(spec: str) -> str:
 
 
 def _own(module: nn.Module, name: str) -> Built:
+    if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):  # torch.compile hides what is looked at
+        return _own(inner, type(inner).__name__ if name == type(module).__name__ else name)
     if isinstance(getattr(module, "pretrained_cfg", None), dict):  # made by timm
         return module, timm_card(module, name, notes="")
     first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
@@ -189,11 +190,9 @@ def _hub(spec: str, rest: str) -> Built:
     repo, _, entry = rest.rpartition(":")
     if not repo or not entry:
         raise ModelError(f'"{spec}" names no entry.', hint='Write "hub:owner/repo:entry" or "hub:/path:entry".')
-    folder = _hub_folder(repo)
+    folder = hub_folder(repo)
     if folder is None:
-        raise absent(
-            spec, "the repository states its licence", torch.hub.get_dir(), what="repository", local="hub:/folder:entry"
-        )
+        raise absent(spec, "the repository states its licence", torch.hub.get_dir())
     logger.info("Running %s/hubconf.py for %s", folder, spec)
     try:
         model = torch.hub.load(str(folder), entry, source="local", verbose=False)
@@ -206,20 +205,6 @@ def _hub(spec: str, rest: str) -> Built:
         raise ModelError(f"{spec} returned {type(model).__name__}.", hint="The entry must return a torch.nn.Module.")
     module, card = _own(model, spec)
     return module, replace(card, origin=f"torch hub, {repo}")
-
-
-def _hub_folder(repo: str) -> Path | None:
-    local = Path(repo).expanduser()
-    if (local / "hubconf.py").is_file():
-        return local
-    name, _, branch = repo.partition(":")
-    for tried in [branch] if branch else ["main", "master"]:
-        cached = Path(torch.hub.get_dir()) / "_".join([*name.split("/"), tried.replace("/", "_")])
-        if (cached / "hubconf.py").is_file():
-            return cached
-    if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
-        raise ModelError(f'There is no hubconf.py in "{repo}".', hint="Give the folder of a repository that has one.")
-    return None
 
 
 _SCHEMES: dict[str, Callable[[str, str], Built]] = {

@@ -165,9 +165,7 @@ def timm_folder(spec: str, rest: str) -> tuple[nn.Module, Card]:
     if spec.startswith("hf-hub:"):
         config, weights = hugging_face_file(rest, "config.json"), hugging_face_file(rest)
         if config is None or weights is None:
-            raise absent(
-                spec, "size and licence as its page states", "the Hugging Face cache", local="local-dir:/folder"
-            )
+            raise absent(spec, "size and licence as its page states", "the Hugging Face cache")
         folder = config.parent
     if not (folder / "config.json").is_file():
         raise ModelError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.attribution.base import Target
-from workbench.core.errors import DataError, UnknownSampleError
+from workbench.core.errors import BadValueError, DataError, UnknownSampleError
 from workbench.core.progress import Progress, SilentProgress
 from workbench.session.lane import Job, Lane, current_job
 from workbench.session.pictures import PictureCache
@@ -186,6 +186,13 @@ class SessionBase:
         return str(self.model.layers.component(value))
 
     def _check_sample(self, value: Any) -> int:
+        if not isinstance(value, (int, float, str, np.generic)):
+            if getattr(value, "ndim", None) != 0:
+                raise BadValueError(
+                    f"A sample is the number of one in the data; got {type(value).__name__}.",
+                    hint="A picture or a tensor from outside is handed over as x=....",
+                )
+            value = value.item()  # as it stands in a tensor of ids
         n = len(self.data)
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < n:
             raise UnknownSampleError(f"No sample {value!r} in {self.data.name}.", hint=f"It has {n}, from 0.")

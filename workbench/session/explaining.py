@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import torch
 from workbench.attribution.base import Target
 from workbench.attribution.crp import concept_maps, explain, heat, rule_name
 from workbench.core import check
-from workbench.core.errors import BadValueError, NoPredictionError, OutOfBudgetError, ShapeError
+from workbench.core.errors import BadValueError, NoPredictionError, NotFiniteError, OutOfBudgetError, ShapeError
 from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import Attribution, ReferenceSet
@@ -114,7 +115,7 @@ class Explaining(Tables):
                 maps, _, _ = concept_maps(
                     self.model, x, lacking, goal, rule=chosen, labels=self.data.labels[[sample]], progress=progress
                 )
-                for component, one in zip(lacking, maps.cpu().float(), strict=True):
+                for component, one in zip(lacking, _finite(maps.cpu().float(), chosen), strict=True):
                     found[component] = self.store.get_or_make(recipe(component), _given({"map": one}))
             return torch.stack([found[c]["map"] for c in wanted])  # type: ignore[index]
 
@@ -204,7 +205,7 @@ class Explaining(Tables):
             except NoPredictionError as error:
                 raise error.named(ids[rows.start : rows.stop] if ids else rows) from error
             arrays: dict[str, Tensor] = {
-                "heatmap": heat(result.relevance),
+                "heatmap": _finite(heat(result.relevance), chosen),
                 "target": result.start.index,
                 "score": result.start.score,
                 "gap": result.gap,
@@ -290,6 +291,8 @@ class Explaining(Tables):
         return (made["maps"].float() * made["scale"][:, None, None]).numpy()
 
     def _outside(self, x: Any) -> Tensor:
+        if isinstance(x, (str, os.PathLike)):
+            raise BadValueError("x is a picture or a tensor; got a path.", hint="Open it with PIL.Image.open(path).")
         if not isinstance(x, torch.Tensor):
             x = self.model.card.transform(as_image(x))
         shape = tuple(self.model.card.input_shape)
@@ -303,6 +306,16 @@ class Explaining(Tables):
         return x
 
 
+def _finite(maps: Tensor, rule: Any) -> Tensor:
+    """The maps, if they are numbers: rules with a small stabiliser let relevance grow beyond them in deep networks."""
+    if not bool(torch.isfinite(maps).all()):
+        raise NotFiniteError(
+            f"The relevance by {rule_name(rule)} is not finite: it grows beyond all numbers on its way down.",
+            hint='Use a rule that damps it, such as "EpsilonPlusFlat", or a larger epsilon.',
+        )
+    return maps
+
+
 def _given(arrays: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
     return lambda: arrays
 
@@ -310,7 +323,8 @@ def _given(arrays: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
 def _as_ids(sample: Any) -> Sequence[Any]:
     if sample is None:
         return ()
-    return [sample] if np.ndim(sample) == 0 else list(sample)
+    is_many = isinstance(sample, (list, tuple, range)) or getattr(sample, "ndim", 0) > 0
+    return list(sample) if is_many else [sample]
 
 
 def _halved(one: Callable[[range], dict[str, Tensor]], rows: range) -> dict[str, Tensor]:

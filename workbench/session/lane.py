@@ -190,7 +190,7 @@ class _Line:
         with self.changed:
             if self.is_closed:
                 raise CancelledError(
-                    f"The lane {self.name} is closed, so {job.title or 'the job'} cannot run.",
+                    f"{self.name} is closed, so nothing more can be computed on it.",
                     hint="Open the session or the widget again.",
                 )
             if job.topic is not None:
