@@ -70,8 +70,8 @@ def run_sweep(
             left_out = sum(len((shards.shard_meta(i) or {}).get("skipped", ())) for i in range(len(shards)))
             if left_out == len(plan.samples):  # not sealed: who asks again is told again
                 raise NotFiniteError(
-                    f"None of the {left_out} samples gave a finite result.",
-                    hint="session.explain(0) says what is wrong with one; another rule may do.",
+                    f"None of the {left_out} samples gave a finite result for the target {plan.target}.",
+                    hint="session.explain(0) says what is wrong with one; another rule or target may do.",
                 )
             shards.seal({"seconds": round(time.perf_counter() - started, 1), "skipped": left_out})
             link_tables(store, plan)
