@@ -336,6 +336,16 @@ def test_sweep_fills_the_store(capsys, toy_store):
 
 
 @pytest.mark.xdist_group("toy")
+def test_sweep_may_keep_references_alone(capsys, toy_store):
+    words = ["sweep", "toy-cnn", "toy", "--samples", "40", "--layers", "features.11", "--device", "cpu"]
+    status, out, _ = run(capsys, *words, "--keep", "references")
+    assert status == 0 and out == f"Complete: features.11 over 40 of 1 200 samples, in {toy_store}\n"
+    assert [(e.kind, e.n_samples) for e in DiskStore().entries()] == [("references", 40)]
+    status, out, _ = run(capsys, "status")
+    assert status == 0 and "references of 1 layers" in out
+
+
+@pytest.mark.xdist_group("toy")
 def test_sweep_lists_layers_and_names_the_nearest(capsys, toy_store):
     status, out, _ = run(capsys, "sweep", "toy-cnn", "toy")
     assert status == 0 and "  features.6  ReLU 48x16x16\n" in out

@@ -150,6 +150,13 @@ def _add_sweep(add: Any) -> None:
     sweep.add_argument(
         "--samples", metavar="WHICH", help="how many, spread evenly (500), a range (0:500) or ids (3,14)"
     )
+    sweep.add_argument(
+        "--keep",
+        default="tables",
+        choices=("tables", "references"),
+        help="tables (default): values of every sample; references: the best samples of each component alone, which "
+        "fill few bytes however large the data are",
+    )
     sweep.add_argument("--batch", type=int, metavar="N", help="samples per pass; halved by itself when memory runs out")
     sweep.add_argument(
         "--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best here)"
@@ -164,6 +171,7 @@ examples:
   workbench sweep toy-cnn toy --layers features.6 features.11
   workbench sweep efficientnet_lite0 photos --layers blocks.4 bn2
   workbench sweep torchvision:resnet18 ~/pictures --layers layer4 --no-relevance --samples 1000
+  workbench sweep torchvision:resnet18 ~/large --layers layer4 --keep references
   workbench sweep toy-cnn toy                  lists the layers
 """
 
@@ -187,6 +195,7 @@ def _sweep(given: argparse.Namespace) -> int:
             rule=given.rule,
             samples=samples,
             batch=given.batch,
+            keep=given.keep,
         )
         part = f" of {count(done.n_data)}" if done.is_subset else ""
         layers = ", ".join(done.layers)

@@ -55,7 +55,9 @@ def measure(one: Case, plain: Unit, repeats: int, *, relevance: bool) -> dict[st
     return result
 
 
-def sweeping(one: Case, swept: list[Swept], *, relevance: bool, target: str = "top") -> Callable[[], None]:
+def sweeping(
+    one: Case, swept: list[Swept], *, relevance: bool, target: str = "top", keep: str = "tables"
+) -> Callable[[], None]:
     """A function that sweeps into a fresh store; what the last call made is left in `swept`."""
     data, layers = one.data, one.handle.layers.linear()
     data.fingerprint  # looks at all inputs; in a session that happens once, when it is opened
@@ -65,16 +67,19 @@ def sweeping(one: Case, swept: list[Swept], *, relevance: bool, target: str = "t
             old.drop()
         folder = Path(tempfile.mkdtemp(prefix="workbench-benchmark-"))
         session = Session(one.handle, data, Store.open(folder, memory_gb=0.2))
-        session.sweep(layers, relevance=relevance, target=target, progress=SilentProgress())
+        session.sweep(layers, relevance=relevance, target=target, keep=keep, progress=SilentProgress())
         swept[:] = [Swept(session, folder)]
 
     return run
 
 
-def cells_right(session: Session, *, relevance: bool, target: str = "top", k: int = 40) -> float:
+def cells_right(
+    session: Session, *, relevance: bool, target: str = "top", k: int = 40, kept: Session | None = None
+) -> float:
     """Share of the cells of all references that hold the sample that sorting the whole table puts there.
 
-    Each input is an original of its own, so that no view is passed over.
+    The references are those of `session`, or of another that `kept` them alone and so has no tables to sort. Each input
+    is an original of its own, so that no view is passed over.
     """
     right = total = 0
     for layer in session.model.layers.linear():
@@ -84,7 +89,7 @@ def cells_right(session: Session, *, relevance: bool, target: str = "top", k: in
             second = session.activations(layer, pooling="mean").values.double() if by == "activation" else values * 0
             n = min(k, len(values))
             order = by_brute_force(values, second)[:n].T
-            ids = session.references(layer, by=by, k=k, target=target).ids[:, :n]
+            ids = (kept or session).references(layer, by=by, k=k, target=target).ids[:, :n]
             right += int((ids == order).sum())
             total += ids.numel()
     return right / total

@@ -55,7 +55,7 @@ def content(path, facts):
             for b in linked.blocks([column]):
                 yield Block(b[column], b["sample"], b["is_valid"])
 
-        ids, values = top_references(blocks, data.origins, 40)
+        ids, values = top_references(blocks(), data.origins, 40)
         found[kind] = ids.numpy().tobytes() + values.numpy().tobytes()
     return found
 

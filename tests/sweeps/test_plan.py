@@ -119,6 +119,8 @@ def test_everything_that_changes_numbers_changes_the_recipe(handle):
         plan(handle, target=Target.label()),
         plan(handle, samples=12),
         plan(handle, samples=[0, 1, 2]),
+        plan(handle, keep="references"),
+        plan(handle, keep="references", rule=None),
         plan(handle, SmallData(36)),
         plan(handle, SmallData(seed=1)),
         plan(handle, SmallData(n_views=2)),

@@ -15,9 +15,10 @@ from workbench.core import check
 from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteError
 from workbench.core.results import ActivationTable, ReferenceSet
 from workbench.session.base import SessionBase
-from workbench.sweeps.index import reference_index
+from workbench.sweeps.index import from_arrays, kinds_of, reference_index
+from workbench.sweeps.kept import CandidatePass, KeptIndex, find_kept, keep_references, kept_recipe, remove_candidates
 from workbench.sweeps.plan import SweepPlan, measured, plan_sweep, rule_facts
-from workbench.sweeps.references import class_statistics
+from workbench.sweeps.references import KEPT_REFERENCES, REFERENCES_VERSION, Candidates, class_statistics
 from workbench.sweeps.run import run_sweep
 from workbench.sweeps.tables import Pass, activation_table, find_pass, relevance_table
 
@@ -32,12 +33,6 @@ __all__ = ["DEFAULT_RULE", "KEPT_REFERENCES", "REFERENCES_VERSION", "Tables"]
 logger = logging.getLogger(__name__)
 
 DEFAULT_RULE = "EpsilonPlusFlat"
-
-KEPT_REFERENCES = 40
-"""References per component that a sweep keeps; who asks for more has the tables read again."""
-
-REFERENCES_VERSION = 4
-"""Raised when references change: 2, equal activations are ordered by their mean; 3, whole numbers in fewer bytes."""
 
 T = TypeVar("T")
 
@@ -54,9 +49,10 @@ class Tables(SessionBase):
         rule: Any = None,
         samples: Any = None,
         batch: int | None = None,
+        keep: str = "tables",
     ) -> SweepPlan:
         """What a sweep would do and cost; see `sweep`."""
-        planned = self._planned(layers, relevance, target, rule, samples, batch)
+        planned = self._planned(layers, relevance, target, rule, samples, batch, keep)
         return self.run(measured, planned, self.model)
 
     def sweep(
@@ -68,6 +64,7 @@ class Tables(SessionBase):
         rule: Any = None,
         samples: Any = None,
         batch: int | None = None,
+        keep: str = "tables",
         progress: Progress | None = None,
     ) -> SweepPlan:
         """Walk the data once and keep activations, relevances and references of the layers.
@@ -87,6 +84,11 @@ class Tables(SessionBase):
             A part of the data: a number of samples spread evenly, or ids. Tables say how much they cover.
         batch : int, optional
             Samples per pass; halved when memory runs out.
+        keep : {"tables", "references"}
+            Tables hold pooled values of every sample, and all can be asked of them. References alone, the 40 best
+            samples of each component with one view per original picture, fill a fixed number of bytes however large
+            the data are: for big data on small disks. Then there are no `activations`, `relevances` nor
+            `class_statistics` of these layers. Tables of them that are in the store already serve as well.
         progress : Progress, optional
             Default: a bar in notebooks and terminals, log lines elsewhere.
 
@@ -95,8 +97,9 @@ class Tables(SessionBase):
         SweepPlan
             What was done.
         """
-        planned = self._planned(layers, relevance, target, rule, samples, batch)
+        planned = self._planned(layers, relevance, target, rule, samples, batch, keep)
         if self._has_all(planned):
+            self._tidy(planned)
             return planned
         return self._run_shown(self._sweep, planned, progress=progress)
 
@@ -132,6 +135,11 @@ class Tables(SessionBase):
             References per component; slots beyond the data are empty (sample -1, value -inf).
         per_origin : int
             Most views per original picture; 0 for no limit.
+
+        Raises
+        ------
+        IncompleteError
+            If the sweep kept references alone, and other or more ones than these are asked for.
         """
         check.one_of("by", by, ("activation", "relevance"))
         check.positive("k", k)
@@ -139,14 +147,20 @@ class Tables(SessionBase):
             raise BadValueError(f"`per_origin` must be a whole number of at least 0; got {per_origin!r}.")
         chosen, goal = _rule_and_target(rule, target)
         kind = "activations" if by == "activation" else "relevances"
-        return self._read(
-            kind, layer, lambda found: self._references(found, layer, by, per_origin, k, chosen, goal), chosen, goal
-        )
+
+        def read(found: Pass | KeptIndex) -> ReferenceSet:
+            return self._references(found, layer, by, per_origin, k, chosen, goal)
+
+        kept = self._kept_instead(kind, layer, per_origin, k, chosen, goal)
+        if kept is None:
+            return self._read(kind, layer, read, chosen, goal)
+        return self._read_kept(kept, kind, layer, read, chosen, goal)
 
     def class_statistics(self, layer: str, quantity: str = "relevance") -> tuple[Tensor, Tensor]:
         """Mean of a pooled quantity per class, and the number of samples of each.
 
-        Relevances are grouped by the output that was explained, activations by the label of the data set.
+        Relevances are grouped by the output that was explained, activations by the label of the data set. They are read
+        from tables: a sweep that keeps references alone has none.
 
         Returns
         -------
@@ -176,7 +190,7 @@ class Tables(SessionBase):
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _planned(
-        self, layers: Any, relevance: bool, target: Any, rule: Any, samples: Any, batch: int | None
+        self, layers: Any, relevance: bool, target: Any, rule: Any, samples: Any, batch: int | None, keep: str
     ) -> SweepPlan:
         chosen, goal = _rule_and_target(rule, target)
         if relevance and isinstance(chosen, str):
@@ -192,28 +206,44 @@ class Tables(SessionBase):
             target=goal,
             samples=samples,
             batch=batch,
+            keep=keep,
         )
 
     def _sweep(self, planned: SweepPlan, progress: Progress | None = None) -> SweepPlan:
         planned = measured(planned, self.model)
+        if planned.keep == "references":
+            keep_references(planned, self.model, self.data, self.store, progress=progress)
+            return planned
         found = Pass(run_sweep(planned, self.model, self.data, self.store, progress=progress), len(self.data))
-        kinds = ("activation", "relevance") if planned.rule is not None else ("activation",)
         self.store.get_or_make(
             self._index_recipe(found),
-            lambda: reference_index(found, planned.layers, kinds, self.data.origins, KEPT_REFERENCES),
+            lambda: reference_index(found, planned.layers, kinds_of(planned), self.data.origins, KEPT_REFERENCES),
         )
         return planned
 
     def _has_all(self, planned: SweepPlan) -> bool:
-        """Whether passes in the store hold every layer that is asked for, over the same samples."""
-        passes: dict[str, Pass] = {}
-        for layer in planned.layers:
-            for kind in ("activations",) if planned.rule is None else ("activations", "relevances"):
-                found = self._find(kind, layer, planned.rule, planned.target, planned.samples)
-                if found is None:
-                    return False
-                passes[found.shards.recipe.digest] = found
-        return all(found.shards.is_complete for found in passes.values())
+        """Whether the store holds what is asked for of every layer, over the same samples; tables serve for all."""
+        is_intact: dict[str, bool] = {}
+
+        def has(found: Pass | KeptIndex | CandidatePass | None) -> bool:
+            if found is None:
+                return False
+            if found.digest not in is_intact:
+                is_intact[found.digest] = found.is_complete
+            return is_intact[found.digest]
+
+        wanted = (planned.rule, planned.target, planned.samples)
+        return all(
+            has(self._find(kind, layer, *wanted))
+            or (planned.keep == "references" and has(self._find_kept(kind, layer, *wanted)))
+            for layer in planned.layers
+            for kind in (("activations",) if planned.rule is None else ("activations", "relevances"))
+        )
+
+    def _tidy(self, planned: SweepPlan) -> None:
+        """Remove what a sweep left behind that was killed at its very end."""
+        if planned.keep == "references" and kept_recipe(planned.recipe) in self.store:
+            remove_candidates(self.store, planned)
 
     def _find(
         self, kind: str, layer: str, rule: Any = None, target: Any = None, samples: np.ndarray | None = None
@@ -223,10 +253,47 @@ class Tables(SessionBase):
             rule=rule_of(rule or DEFAULT_RULE), target=target or Target.top(), samples=samples,
         )  # fmt: skip
 
+    def _find_kept(
+        self, kind: str, layer: str, rule: Any = None, target: Any = None, samples: np.ndarray | None = None
+    ) -> KeptIndex | CandidatePass | None:
+        return find_kept(
+            self.store, kind, self.model.fingerprint, self.data.fingerprint, len(self.data), layer,
+            rule=rule_of(rule or DEFAULT_RULE), target=target or Target.top(), samples=samples,
+        )  # fmt: skip
+
+    def _kept_instead(
+        self, kind: str, layer: str, per_origin: int, k: int, rule: Any, target: Target
+    ) -> KeptIndex | CandidatePass | None:
+        """What a sweep that keeps references alone left, where that answers better than tables do."""
+        self.model.layers.usable(layer)
+        tables = self._find(kind, layer, rule, target)
+        if tables is not None and tables.coverage >= 1:
+            return None
+        kept = self._find_kept(kind, layer, rule, target)
+        if kept is None:
+            return None
+        origins = self.data.origins
+        is_held = k <= KEPT_REFERENCES and (per_origin == 1 or len(np.unique(origins)) == len(origins))
+        if tables is not None and (not is_held or tables.coverage >= kept.coverage):
+            return None
+        if not is_held:
+            asked = f"{k} of each component" if k > KEPT_REFERENCES else f"per_origin={per_origin}"
+            raise IncompleteError(
+                f'The sweep of "{layer}" kept the {KEPT_REFERENCES} best references with one view per original alone, '
+                f"and {asked} are asked for.",
+                hint=f'Run session.sweep("{layer}") to have tables, which answer this.',
+            )
+        return kept
+
     def _found(self, kind: str, layer: str, rule: Any = None, target: Any = None) -> Pass:
         """The pass that holds a table; swept now if there is none."""
         self.model.layers.usable(layer)
         found = self._find(kind, layer, rule, target)
+        if found is None and self._find_kept(kind, layer, rule, target) is not None:
+            raise IncompleteError(
+                f'The sweep of "{layer}" kept references alone, not its {kind}.',
+                hint=f'Run session.sweep("{layer}"), which keeps tables.',
+            )
         if found is None:
             logger.info("%s of %s are not in the store: sweeping", kind, layer)
             self.sweep(layer, relevance=kind == "relevances", rule=rule, target=target)
@@ -246,47 +313,77 @@ class Tables(SessionBase):
             is_read_only = getattr(self.store, "read_only", False)
             if is_read_only or not found.shards.missing:  # what is damaged is set aside by asking
                 raise
-            logger.warning("%s It is swept again.", error.message)
-            facts, own = found.shards.recipe.params, rule_facts(*_rule_and_target(rule, target))["relevance"]
-            is_known = facts["samples"] == "all" and facts["relevance"] in (None, own)
-            layers, relevance = (facts["layers"], facts["relevance"] is not None) if is_known else ([layer], True)
-            self.sweep(layers, relevance=relevance, rule=rule, target=target)
+            self._sweep_again(error, found.shards.recipe, layer, rule, target)
             return read(self._found(kind, layer, rule, target))
 
+    def _read_kept(
+        self,
+        found: KeptIndex | CandidatePass,
+        kind: str,
+        layer: str,
+        read: Callable[[Pass | KeptIndex], T],
+        rule: Any,
+        target: Target,
+    ) -> T:
+        """Read something from a sweep that keeps references alone; what is damaged is swept again first."""
+        try:
+            try:
+                return read(found)
+            except IncompleteError:  # it ended meanwhile, and its shards became an entry
+                return read(self._find_kept(kind, layer, rule, target) or found)
+        except DamagedEntryError as error:
+            if getattr(self.store, "read_only", False):
+                raise
+            self._sweep_again(error, found.recipe, layer, rule, target, keep="references")
+            again = self._find_kept(kind, layer, rule, target)
+            if again is None:
+                raise
+            return read(again)
+
+    def _sweep_again(
+        self, error: DamagedEntryError, recipe: Recipe, layer: str, rule: Any, target: Any, keep: str = "tables"
+    ) -> None:
+        """Sweep what a damaged result was made from: all its layers, where it is known what was asked for."""
+        logger.warning("%s It is swept again.", error.message)
+        facts, own = recipe.params, rule_facts(*_rule_and_target(rule, target))["relevance"]
+        is_known = facts["samples"] == "all" and facts["relevance"] in (None, own)
+        layers, relevance = (facts["layers"], facts["relevance"] is not None) if is_known else ([layer], True)
+        self.sweep(layers, relevance=relevance, rule=rule, target=target, keep=keep)
+
     def _references(
-        self, found: Pass, layer: str, by: str, per_origin: int, k: int, rule: Any, target: Target
+        self, found: Pass | KeptIndex, layer: str, by: str, per_origin: int, k: int, rule: Any, target: Target
     ) -> ReferenceSet:
-        made, digest = self._kept_references(found, layer, by, per_origin, k)
-        ids = made["ids"][:, :k].to(torch.int64)
+        if isinstance(found, (KeptIndex, CandidatePass)):
+            made, digest = found.references(layer, by, self.data.origins), found.digest
+        else:
+            made, digest = self._kept_references(found, layer, by, per_origin, k)
+        ids = made.ids[:, :k]
         valid = found.whole("is_valid")
         return ReferenceSet(
             layer=layer,
             basis="unit",
             by=by,
             ids=ids,
-            values=made["values"][:, :k],
+            values=made.values[:, :k],
             n_valid=(ids >= 0).sum(1),
             n_samples=int(valid.sum()),
             n_origins=len(np.unique(self.data.origins[valid.numpy()])),
             per_origin=per_origin,
-            peak=made["peak"][:, :k].to(torch.int32),
+            peak=None if made.peak is None else made.peak[:, :k],
             shape=self.model.layers.usable(layer).position_shape,
-            target=made["target"][:, :k].to(torch.int64) if "target" in made else None,
+            target=_joined(found.whole("target"), ids) if by == "relevance" else None,
             target_text=str(target) if by == "relevance" else "",
             coverage=found.coverage,
             recipe=digest,
         )
 
-    def _kept_references(
-        self, found: Pass, layer: str, by: str, per_origin: int, k: int
-    ) -> tuple[dict[str, Tensor], str]:
-        """Arrays of references and the digest of their recipe: those that the sweep kept, or made now."""
-        name = f"{layer}|{by}|"
+    def _kept_references(self, found: Pass, layer: str, by: str, per_origin: int, k: int) -> tuple[Candidates, str]:
+        """References and the digest of their recipe: those that the sweep kept, or made now."""
         if per_origin == 1 and k <= KEPT_REFERENCES:
             recipe = self._index_recipe(found)
             kept = self.store.get(recipe)
-            if kept is not None and f"{name}ids" in kept:
-                return _with_prefix(kept, name), recipe.digest
+            if kept is not None and f"{layer}|{by}|ids" in kept:
+                return from_arrays(kept, layer, by), recipe.digest
         recipe = self._index_recipe(found, layer=layer, by=by, per_origin=per_origin, k=max(k, KEPT_REFERENCES))
         made = self.store.get_or_make(
             recipe,
@@ -294,7 +391,7 @@ class Tables(SessionBase):
                 found, [layer], [by], self.data.origins, max(k, KEPT_REFERENCES), per_origin=per_origin
             ),
         )
-        return _with_prefix(made, name), recipe.digest
+        return from_arrays(made, layer, by), recipe.digest
 
     def _index_recipe(
         self, found: Pass, *, layer: str = "", by: str = "", per_origin: int = 1, k: int = KEPT_REFERENCES
@@ -312,8 +409,9 @@ class Tables(SessionBase):
         )  # fmt: skip
 
 
-def _with_prefix(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in arrays.items() if name.startswith(prefix)}
+def _joined(column: Tensor, ids: Tensor) -> Tensor:
+    """What a column with one number per sample says of each reference; -1 in empty slots."""
+    return torch.where(ids >= 0, column[ids.clamp(min=0)], -1)
 
 
 def _rule_and_target(rule: Any, target: Any) -> tuple[Any, Target]:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.sweeps.references import Block, TopReferences
+from workbench.sweeps.narrow import narrow, widen
+from workbench.sweeps.references import Block, Candidates, TopReferences
 from workbench.sweeps.tables import Pass
 
-__all__ = ["reference_index"]
+if TYPE_CHECKING:
+    from workbench.sweeps.plan import SweepPlan
 
-_COLUMNS = {"activation": "max", "relevance": "relevance"}
+__all__ = ["as_arrays", "block_of", "from_arrays", "kinds_of", "reference_index", "tops_of", "wanted_arrays"]
+
+_COLUMNS = {"activation": ("max", "mean"), "relevance": ("relevance",)}
 
 
 def reference_index(
     found: Pass, layers: Sequence[str], kinds: Sequence[str], origins: np.ndarray, k: int, *, per_origin: int = 1
 ) -> dict[str, Tensor]:
-    """The `k` strongest samples of each component of all layers; every shard of the pass is opened twice in all.
+    """The `k` strongest samples of each component of all layers; every shard of the pass is read once.
 
     Parameters
     ----------
@@ -36,63 +40,61 @@ def reference_index(
     Returns
     -------
     dict of tensors (component, k)
-        ``layer|kind|ids``, ``…|values``, ``…|peak``, and for relevances ``…|target``; -1 (-inf) in empty slots. Whole
-        numbers take two bytes where they fit.
+        ``layer|kind|ids``, ``…|values``, ``…|peak``; whole numbers as `narrow` stores them, -inf in empty slots.
     """
-    wanted = [(layer, kind) for layer in layers for kind in kinds]
-    tops = {one: TopReferences(origins, k, per_origin=per_origin) for one in wanted}
-    for shard in found.blocks([name for one in wanted for name in _names(*one)]):
+    tops = tops_of(layers, kinds, origins, k, per_origin=per_origin)
+    names = sorted({name for one in tops for name in wanted_arrays(*one)})
+    for shard in found.blocks(names):
         for one, top in tops.items():
-            top.add(_block(shard, *one))
-
+            top.add(block_of(shard, *one))
     made: dict[str, Tensor] = {}
-    ids: dict[tuple[str, str], Tensor] = {}
-    small = _dtype(len(origins))
     for one, top in tops.items():
-        ids[one], values = top.result(partial(_blocks, found, *one))
-        name = "|".join(one)
-        made |= {f"{name}|ids": ids[one].to(small), f"{name}|values": values}
-    has_target = "relevance" in kinds
-    for shard in found.blocks([*(f"{layer}|peak" for layer in layers), *(["target"] if has_target else [])]):
-        row_of = torch.full((int(shard["sample"].max()) + 1,), -1, dtype=torch.int64)
-        row_of[shard["sample"]] = torch.arange(len(shard["sample"]))
-        for one in wanted:
-            _look_up(made, *one, ids[one], shard, row_of)
-    for name, t in made.items():
-        if name.endswith(("|peak", "|target")):
-            made[name] = t.to(_dtype(int(t.max()) + 1))
+        made |= as_arrays(top.result(), *one)
     return made
 
 
-def _names(layer: str, kind: str) -> list[str]:
-    return [f"{layer}|{_COLUMNS[kind]}", *([f"{layer}|mean"] if kind == "activation" else [])]
+def tops_of(
+    layers: Sequence[str], kinds: Sequence[str], origins: np.ndarray, k: int, *, per_origin: int = 1
+) -> dict[tuple[str, str], TopReferences]:
+    """Nothing chosen yet, for each layer and kind."""
+    if len(np.unique(origins)) == len(origins):  # every sample is an original: none has a view too many
+        per_origin = 0
+    return {(layer, kind): TopReferences(origins, k, per_origin=per_origin) for layer in layers for kind in kinds}
 
 
-def _block(shard: dict[str, Tensor], layer: str, kind: str) -> Block:
-    column, *second = (shard[name] for name in _names(layer, kind))
-    return Block(column, shard["sample"], shard["is_valid"], second[0] if second else None)
+def kinds_of(plan: SweepPlan) -> tuple[str, ...]:
+    """What the references of a sweep may be ordered by."""
+    return ("activation",) if plan.rule is None else ("activation", "relevance")
 
 
-def _blocks(found: Pass, layer: str, kind: str) -> Iterator[Block]:
-    return (_block(shard, layer, kind) for shard in found.blocks(_names(layer, kind)))
+def wanted_arrays(layer: str, kind: str) -> list[str]:
+    """Columns of a sweep that references of one kind are chosen from: value, second value, peak."""
+    return [f"{layer}|{name}" for name in (*_COLUMNS[kind], "peak")]
 
 
-def _look_up(
-    made: dict[str, Tensor], layer: str, kind: str, ids: Tensor, shard: dict[str, Tensor], row_of: Tensor
-) -> None:
-    """Fill in peaks and targets of the references that lie in one shard."""
-    inside = (ids >= 0) & (ids < len(row_of))
-    row = torch.where(inside, row_of[ids.clamp(0, len(row_of) - 1)], -1)
-    component, slot = (row >= 0).nonzero(as_tuple=True)
-    at = row[component, slot]
+def block_of(rows: Mapping[str, Tensor], layer: str, kind: str) -> Block:
+    """Rows of a sweep, as references of one kind see them."""
+    values, *second, peak = (rows[name] for name in wanted_arrays(layer, kind))
+    return Block(values, rows["sample"], rows["is_valid"], second[0] if second else None, peak)
+
+
+def as_arrays(found: Candidates, layer: str, kind: str, *, second: bool = False) -> dict[str, Tensor]:
+    """References as they are stored; with the second value where they are to be merged with others."""
     name = f"{layer}|{kind}"
-    columns = {"peak": lambda: shard[f"{layer}|peak"][at, component]}
-    if kind == "relevance":
-        columns["target"] = lambda: shard["target"][at].to(torch.int32)
-    for column, read in columns.items():
-        t = made.setdefault(f"{name}|{column}", torch.full(ids.shape, -1, dtype=torch.int32))
-        t[component, slot] = read()
+    arrays = {f"{name}|ids": narrow(found.ids), f"{name}|values": found.values}
+    if found.peak is not None:
+        arrays[f"{name}|peak"] = narrow(found.peak)
+    if second and found.second is not None:
+        arrays[f"{name}|second"] = found.second
+    return arrays
 
 
-def _dtype(n: int) -> torch.dtype:
-    return torch.int16 if n < 1 << 15 else torch.int32
+def from_arrays(arrays: Mapping[str, Tensor], layer: str, kind: str) -> Candidates:
+    """References as `as_arrays` stored them."""
+    name = f"{layer}|{kind}"
+    return Candidates(
+        widen(arrays[f"{name}|ids"]),
+        arrays[f"{name}|values"],
+        arrays.get(f"{name}|second"),
+        widen(arrays[f"{name}|peak"], torch.int32),
+    )

@@ -17,18 +17,33 @@ from workbench.attribution.zennit_text import zennit_digest
 from workbench.core import check
 from workbench.core.errors import BadValueError, UnknownSampleError
 from workbench.store.recipe import Recipe
+from workbench.sweeps.references import KEPT_REFERENCES, REFERENCES_VERSION
 
 if TYPE_CHECKING:
     from workbench.data.base import Dataset
     from workbench.models.handle import ModelHandle
 
-__all__ = ["RESULT_VERSION", "SweepPlan", "chosen_samples", "measured", "plan_sweep", "rule_facts", "subset_facts"]
+__all__ = [
+    "KEEPS",
+    "RESULT_VERSION",
+    "SweepPlan",
+    "chosen_samples",
+    "keep_facts",
+    "measured",
+    "plan_sweep",
+    "rule_facts",
+    "subset_facts",
+]
 
 RESULT_VERSION = 1
 """Raised whenever a sweep's numbers change."""
 
+KEEPS = ("tables", "references")
+"""What a sweep may keep: pooled values of every sample, or the references that are chosen from them alone."""
+
 _SHARD_BYTES = 64_000_000
 _SHARD_SAMPLES = 128
+_CANDIDATE_SHARDS = 64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,6 +69,13 @@ class SweepPlan:
         Of the whole pass.
     row_bytes : int
         Stored bytes per sample.
+    keep : {"tables", "references"}
+    n_held : int
+        Samples whose pooled values are in memory at once.
+    fixed_bytes : int
+        Stored bytes beside those of the samples.
+    passing_bytes : int
+        Bytes that are stored on the way and removed at the end.
     memory_bytes : int
         Expected memory for the model, its activations and one shard.
     seconds_per_sample : float or None
@@ -70,6 +92,10 @@ class SweepPlan:
     recipe: Recipe
     row_bytes: int
     memory_bytes: int
+    keep: str = "tables"
+    n_held: int = 0
+    fixed_bytes: int = 0
+    passing_bytes: int = 0
     seconds_per_sample: float | None = None
 
     @property
@@ -79,16 +105,17 @@ class SweepPlan:
 
     @property
     def disk_bytes(self) -> int:
-        """Expected bytes on disk."""
-        return self.row_bytes * len(self.samples)
+        """Expected bytes on disk, in the end."""
+        return self.row_bytes * len(self.samples) + self.fixed_bytes
 
     @property
     def cost(self) -> str:
         """Expected time, disk and memory, in words."""
         seconds = self.seconds_per_sample
         time_text = "" if seconds is None else f"about {_duration(seconds * len(self.samples))}, "
+        passing = f" (and {_megabytes(self.passing_bytes)} until it ends)" if self.passing_bytes else ""
         return (
-            f"{time_text}{_megabytes(self.disk_bytes)} on disk, "
+            f"{time_text}{_megabytes(self.disk_bytes)} on disk{passing}, "
             f"{_megabytes(self.memory_bytes)} of memory at batch {self.batch}"
         )
 
@@ -101,6 +128,7 @@ class SweepPlan:
             if self.rule is not None
             else "activations"
         )
+        what = f"references by {what}" if self.keep == "references" else what
         part = f" of {self.n_data}" if self.is_subset else ""
         return f"{what} of {len(self.layers)} layers over {len(self.samples)}{part} samples: {self.cost}"
 
@@ -114,6 +142,7 @@ def plan_sweep(
     target: Target,
     samples: Any = None,
     batch: int | None = None,
+    keep: str = "tables",
 ) -> SweepPlan:
     """Plan a sweep, without running the model.
 
@@ -127,6 +156,7 @@ def plan_sweep(
         None is all; a number is that many, spread evenly over the data set.
     batch : int, optional
         Samples per pass. Default: 16 on a CPU, 64 on a GPU.
+    keep : {"tables", "references"}
 
     Raises
     ------
@@ -140,16 +170,28 @@ def plan_sweep(
     ids = chosen_samples(samples, len(data))
     batch = check.positive("batch", batch) if batch is not None else (16 if handle.device.type == "cpu" else 64)
     n_components = sum(table[name].n_components for name in names)
-    row_bytes = n_components * (4 + 4 + 4 + (4 if rule is not None else 0)) + 4 * handle.n_classes + 32
+    n_values = n_components * (4 if rule is not None else 3)
+    full_bytes = 4 * n_values + 4 * handle.n_classes + 32
+    n_held = max(1, _SHARD_BYTES // full_bytes)
     params = {
         "layers": list(names),
         "pooling": ["max", "mean", "peak"],
         "canonizers": ["fold_batch_norm"],
         **rule_facts(rule, target),
         **subset_facts(ids, len(data)),
+        **keep_facts(check.one_of("keep", keep, KEEPS)),
     }
-    n_values = sum(int(np.prod(one.shape)) for one in table.values() if one.is_leaf)
-    activation_bytes = n_values * handle.dtype.itemsize
+    what, row_bytes, fixed_bytes, passing_bytes = "sweep", full_bytes, 0, 0
+    if keep == "references":
+        bounds = _cut(len(ids), max(_SHARD_SAMPLES, -(-len(ids) // _CANDIDATE_SHARDS)))
+        n_slots = n_components * KEPT_REFERENCES
+        slot_bytes = 4 + 2 + (1 if len(ids) < 255 else 2 if len(ids) < 1 << 15 else 4)
+        what, row_bytes, fixed_bytes = "references", 21, slot_bytes * n_slots * (1 if rule is None else 2)
+        passing_bytes = len(bounds) * (fixed_bytes + 4 * n_slots)
+    else:
+        bounds = _shards(len(ids), full_bytes)
+    n_outputs = sum(int(np.prod(one.shape)) for one in table.values() if one.is_leaf)
+    activation_bytes = n_outputs * handle.dtype.itemsize
     sources: dict[str, Any] = {"model": handle.fingerprint, "data": data.fingerprint}
     return SweepPlan(
         layers=names,
@@ -158,19 +200,24 @@ def plan_sweep(
         rule=rule,
         target=target,
         batch=batch,
-        bounds=_shards(len(ids), row_bytes),
+        bounds=bounds,
         recipe=Recipe(
             kind="pass",
             **sources,
             params=params,
             precision=str(handle.dtype).removeprefix("torch."),
             result_version=RESULT_VERSION,
-            title=f"sweep of {len(names)} layers of {handle.card.name} over {data.name}",
+            title=f"{what} of {len(names)} layers of {handle.card.name} over {data.name}",
         ),
         row_bytes=row_bytes,
         memory_bytes=handle.size_bytes * (3 if rule is not None else 1)
         + activation_bytes * batch * (3 if rule is not None else 1)
-        + min(_SHARD_BYTES, row_bytes * len(ids)),
+        + min(_SHARD_BYTES, full_bytes * len(ids))
+        + 6 * fixed_bytes,
+        keep=keep,
+        n_held=min(n_held, len(ids)),
+        fixed_bytes=fixed_bytes,
+        passing_bytes=passing_bytes,
     )
 
 
@@ -191,6 +238,13 @@ def rule_facts(rule: Any, target: Target) -> dict[str, Any]:
         return {"relevance": None}
     described = rule.describe() if isinstance(rule, Composite) else {"zennit": zennit_digest(rule)}
     return {"relevance": {"rule": described, "target": str(target), "sums": "norm", "pooling": "sum"}}
+
+
+def keep_facts(keep: str) -> dict[str, Any]:
+    """What a recipe says of what is kept; empty for tables."""
+    if keep == "tables":
+        return {}
+    return {"keep": {"references": KEPT_REFERENCES, "per_origin": 1, "version": REFERENCES_VERSION}}
 
 
 def subset_facts(ids: np.ndarray, n_data: int) -> dict[str, Any]:
@@ -237,7 +291,11 @@ def _ids(samples: Any, n: int) -> np.ndarray:
 def _shards(n: int, row_bytes: int) -> tuple[tuple[int, int], ...]:
     """Shards that hold bounded memory: more for larger data, never larger than a fixed number of bytes."""
     most = max(1, _SHARD_BYTES // row_bytes)
-    size = min(most, max(_SHARD_SAMPLES, min(1024, -(-n // 256))))
+    return _cut(n, min(most, max(_SHARD_SAMPLES, min(1024, -(-n // 256)))))
+
+
+def _cut(n: int, size: int) -> tuple[tuple[int, int], ...]:
+    """Shards of about `size` samples: a multiple of sixteen, where there are as many."""
     size = max(16, size // 16 * 16) if size >= 16 else size
     return tuple((a, min(a + size, n)) for a in range(0, n, size))
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["pool_activations", "pool_relevance"]
 
-# Values that are read several times in a row: a megabyte stays in the cache of one core.
-_AT_ONCE = 1 << 18
+# Values that are read several times in a row: two megabytes stay in the cache of one core.
+_AT_ONCE = 1 << 19
 
 
 def pool_activations(layer: Layer, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,12 +1,17 @@
 """Exact top-k references, streamed over shards: ties, invalid rows and views of one original are all accounted for.
 
-A value and its sample id are packed into one 64-bit key whose order is "larger value first, then smaller id". Keys are
-unique, so the k largest are one well-defined set, and sets of shards merge in any order to the same result.
+There is one order: the larger value first, then the larger second value, then the smaller id; of each original only
+its first views count. No two samples are equal in it, so the first k are one well-defined set, and what is chosen from
+parts of the data merges in any order to what is chosen from all. Whoever is among the first k of all is among the first
+k of its part, for leaving others out can only move it up.
+
+Most components have no equal values. Theirs are ordered by one 64-bit key of value and id, which is quick; the others
+are ordered anew by all three.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +20,24 @@ from torch import Tensor, nn
 
 from workbench.core.errors import NotFiniteError
 
-__all__ = ["Block", "TopReferences", "class_statistics", "pack", "top_references", "unpack"]
+__all__ = [
+    "KEPT_REFERENCES",
+    "REFERENCES_VERSION",
+    "Block",
+    "Candidates",
+    "TopReferences",
+    "class_statistics",
+    "merged",
+    "pack",
+    "top_references",
+    "unpack",
+]
+
+KEPT_REFERENCES = 40
+"""References per component that a sweep keeps; who asks for more has the tables read again."""
+
+REFERENCES_VERSION = 5
+"""Raised when references change: 2, equal activations are ordered by their mean; 5, whole numbers in fewest bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +51,45 @@ class Block:
     is_valid : (sample,) bool
     second : (sample, component) float32, optional
         What decides between equal values.
+    peak : (sample, component) int32, optional
+        Noted with those that are chosen.
     """
 
     values: Tensor
     ids: Tensor
     is_valid: Tensor
     second: Tensor | None = None
+    peak: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Samples chosen for each component, in order.
+
+    Attributes
+    ----------
+    ids : (component, slot) int64
+        -1 in empty slots, which come last.
+    values : (component, slot) float32
+        -inf in empty slots.
+    second : (component, slot) float32, optional
+    peak : (component, slot) int32, optional
+    """
+
+    ids: Tensor
+    values: Tensor
+    second: Tensor | None = None
+    peak: Tensor | None = None
+
+    @property
+    def is_empty(self) -> Tensor:
+        """(component, slot) bool."""
+        return self.ids < 0
+
+    def each(self, change: Callable[[Tensor, float], Tensor]) -> Candidates:
+        """The same with every array changed, given the array and what stands in its empty slots."""
+        pairs = ((self.ids, -1), (self.values, float("-inf")), (self.second, float("-inf")), (self.peak, -1))
+        return Candidates(*(None if t is None else change(t, empty) for t, empty in pairs))
 
 
 _EMPTY = torch.iinfo(torch.int64).min
@@ -63,11 +118,15 @@ def pack(values: Tensor, ids: Tensor, is_valid: Tensor) -> Tensor:
     used = values[is_valid]
     if not bool(torch.isfinite(used).all()):
         raise NotFiniteError("NaN or infinity among the pooled values of valid samples.", hint="Sweep the layer again.")
-    bits = (used + 0.0).contiguous().view(torch.int32)  # adding zero turns -0.0 into 0.0, which ties with it
-    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(torch.int64)
     keys = torch.full(values.shape, _EMPTY, dtype=torch.int64)
-    keys[is_valid] = (ordered << 32) | (_LOW - ids[is_valid].to(torch.int64)).unsqueeze(1)
+    keys[is_valid] = _key(used, ids[is_valid].to(torch.int64).unsqueeze(1))
     return keys
+
+
+def _key(values: Tensor, ids: Tensor) -> Tensor:
+    bits = (values + 0.0).contiguous().view(torch.int32)  # adding zero turns -0.0 into 0.0, which ties with it
+    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(torch.int64)
+    return (ordered << 32) | (_LOW - ids)
 
 
 def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,79 +152,148 @@ class TopReferences:
     Notes
     -----
     Ties are common: activations that saturate (ReLU6) or vanish give dozens of equal maxima, among which a bare id is
-    no order at all. Components without ties are decided by one 64-bit key and cost no second look.
+    no order at all.
     """
 
     def __init__(self, origins: np.ndarray, k: int, *, per_origin: int = 1):
         self.k, self.per_origin = k, per_origin
         self._origin_of = torch.from_numpy(np.ascontiguousarray(origins, dtype=np.int64))
-        self._best: Tensor | None = None
-        self._has_ties = torch.zeros(0, dtype=torch.bool)
-        self._has_second = False
+        self._best: Candidates | None = None
 
     def add(self, block: Block) -> None:
         """Take a block into account."""
-        keys = pack(block.values, block.ids, block.is_valid)
-        self._has_second |= block.second is not None
-        every, k = keys, self.k
-        if self.per_origin:
-            keys = torch.cat(list(_best_per_origin(keys, self._origin_of[block.ids], self.per_origin)))
-        keys = _largest(keys, k)
-        ties = _has_ties(every, keys[-1] if len(keys) == k else None)
-        if self._best is not None:
-            keys = torch.cat([self._best, keys]).sort(dim=0, descending=True).values
-            ties |= self._has_ties | _has_ties(keys, keys[k - 1] if len(keys) >= k else None)
-            if self.per_origin:
-                keys = _without_surplus(keys, self._origin_of, self.per_origin)
-            keys = _largest(keys, k)
-        self._best, self._has_ties = keys, ties
+        self.merge(_best_of(block, self._origin_of, self.k, self.per_origin))
 
-    def result(self, again: Callable[[], Iterable[Block]]) -> tuple[Tensor, Tensor]:
-        """The references.
+    def merge(self, found: Candidates) -> None:
+        """Take into account what was chosen from other samples."""
+        parts = [found] if self._best is None else [self._best, found]
+        self._best = merged(parts, self._origin_of, self.k, per_origin=self.per_origin)
 
-        Parameters
-        ----------
-        again : callable that gives all blocks anew
-            Called where values tie.
-
-        Returns
-        -------
-        ids : (component, k) int64
-            Strongest first; among equal values the larger `second` first, then the smaller id; -1 in empty slots.
-        values : (component, k) float32
-            -inf in empty slots.
-        """
-        best, k = self._best, self.k
-        if best is None:
+    def result(self) -> Candidates:
+        """The references: (component, k)."""
+        if self._best is None:
             raise NotFiniteError("There is no sample to choose references from.")
-        if len(best) < k:
-            best = torch.cat([best, torch.full((k - len(best), best.shape[1]), _EMPTY, dtype=torch.int64)])
-        values, ids = unpack(best.T.contiguous())
-        if self._has_second and bool(self._has_ties.any()):
-            columns = self._has_ties.nonzero().flatten()
-            ids[columns], values[columns] = _by_both(again(), columns, self._origin_of, k, self.per_origin)
-        return ids, values
+        return self._best
 
 
 def top_references(
-    blocks: Callable[[], Iterable[Block]], origins: np.ndarray, k: int, *, per_origin: int = 1
+    blocks: Iterable[Block], origins: np.ndarray, k: int, *, per_origin: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """The `k` strongest samples of each component, as `TopReferences.result` gives them.
+    """The `k` strongest samples of each component.
 
     Parameters
     ----------
-    blocks : callable that gives an iterable of Block
-        As many blocks as one likes, in any order. It is called twice where values tie.
+    blocks : iterable of Block
+        As many blocks as one likes, in any order.
     origins : (data,) int64
         Original picture of each sample id.
     k : int
     per_origin : int
         Most views per original picture; 0 for no limit.
+
+    Returns
+    -------
+    ids : (component, k) int64
+        Strongest first; among equal values the larger `second` first, then the smaller id; -1 in empty slots.
+    values : (component, k) float32
+        -inf in empty slots.
     """
     top = TopReferences(origins, k, per_origin=per_origin)
-    for block in blocks():
+    for block in blocks:
         top.add(block)
-    return top.result(blocks)
+    return top.result().ids, top.result().values
+
+
+def merged(parts: Sequence[Candidates], origin_of: Tensor, k: int, *, per_origin: int = 1) -> Candidates:
+    """The first `k` of candidates chosen from parts of the data.
+
+    Parameters
+    ----------
+    parts : sequence of Candidates
+        Chosen by the same `k` or a larger one, and by the same `per_origin`.
+    origin_of : (data,) int64
+        Original picture of each sample id.
+    """
+    every = parts[0]
+    if len(parts) > 1:
+        arrays = ([p.ids for p in parts], [p.values for p in parts], [p.second for p in parts], [p.peak for p in parts])
+        every = _in_order(Candidates(*(None if a[0] is None else torch.cat(a, 1) for a in arrays)))
+    return _limited(every, origin_of, k, per_origin)
+
+
+def _best_of(block: Block, origin_of: Tensor, k: int, per_origin: int) -> Candidates:
+    """The first `k` of one block."""
+    order = None if bool((block.ids[1:] > block.ids[:-1]).all()) else block.ids.argsort()
+    if order is not None:  # keys hold the row, which then decides as the id would
+        columns = (block.values, block.ids, block.is_valid, block.second, block.peak)
+        block = Block(*(None if t is None else t[order] for t in columns))
+    rows = torch.arange(len(block.ids))
+    every = keys = pack(block.values, rows, block.is_valid)
+    if per_origin:
+        keys = torch.cat(list(_best_per_origin(keys, origin_of[block.ids], per_origin)))
+    keys = keys.topk(min(k, len(keys)), dim=0).values
+    values, row = unpack(keys.T.contiguous())
+    found = _noted(block, row, values)
+    if block.second is not None:
+        columns = _has_ties(every, keys[-1] if len(keys) == k else None).nonzero().flatten()
+        if len(columns):
+            valid = rows[block.is_valid].expand(len(columns), -1)
+            part = Block(block.values[:, columns], block.ids, block.is_valid, *_columns_of(block, columns))
+            every_row = _noted(part, valid, part.values.T.gather(1, valid) + 0.0)
+            best = _limited(_in_order(every_row), origin_of, found.ids.shape[1], per_origin)
+            _put(found, columns, best)
+    return found
+
+
+def _noted(block: Block, row: Tensor, values: Tensor) -> Candidates:
+    """What a block says of the samples in its rows (component, slot), -1 in empty slots."""
+    at, is_empty = row.clamp(min=0), row < 0
+    columns = (None if t is None else t.T.gather(1, at) for t in (block.second, block.peak))
+    return Candidates(block.ids.to(torch.int64)[at], values, *columns).each(
+        lambda t, empty: t.masked_fill(is_empty, empty)
+    )
+
+
+def _columns_of(block: Block, columns: Tensor) -> tuple[Tensor | None, ...]:
+    return tuple(None if t is None else t[:, columns] for t in (block.second, block.peak))
+
+
+def _put(found: Candidates, components: Tensor, part: Candidates) -> None:
+    """Replace the candidates of some components."""
+    for name in ("ids", "values", "second", "peak"):
+        if getattr(found, name) is not None:
+            getattr(found, name)[components] = getattr(part, name)
+
+
+def _in_order(every: Candidates) -> Candidates:
+    """Sort each component's candidates: by value, then second value, then id."""
+    keys = torch.where(every.is_empty, _EMPTY, _key(every.values, every.ids.clamp(min=0)))
+    ordered = _sorted_by(every, keys)
+    if ordered.second is None:
+        return ordered
+    values = ordered.values
+    tied = ((values[:, 1:] == values[:, :-1]) & ~ordered.is_empty[:, 1:]).any(1).nonzero().flatten()
+    if len(tied):
+        part = ordered.each(lambda t, _: t[tied])
+        # The least important first: each sort keeps the order of the one before among equals.
+        part = _sorted_by(part, part.second)
+        _put(ordered, tied, _sorted_by(part, part.values))
+    return ordered
+
+
+def _sorted_by(every: Candidates, keys: Tensor) -> Candidates:
+    order = keys.sort(dim=1, descending=True, stable=True).indices
+    return every.each(lambda t, _: t.gather(1, order))
+
+
+def _limited(every: Candidates, origin_of: Tensor, k: int, per_origin: int) -> Candidates:
+    """Drop views beyond `per_origin` earlier ones of the same original, and cut or fill up to `k` slots."""
+    if per_origin:
+        surplus = _occurrence(torch.where(every.is_empty, -1, origin_of[every.ids.clamp(min=0)])) >= per_origin
+        order = (surplus | every.is_empty).to(torch.uint8).sort(dim=1, stable=True).indices[:, :k]
+        gone = surplus.gather(1, order)
+        every = every.each(lambda t, empty: t.gather(1, order).masked_fill(gone, empty))
+    return every.each(lambda t, empty: nn.functional.pad(t[:, :k], (0, max(0, k - t.shape[1])), value=empty))
 
 
 def _has_ties(keys: Tensor, least: Tensor | None) -> Tensor:
@@ -177,35 +305,6 @@ def _has_ties(keys: Tensor, least: Tensor | None) -> Tensor:
     return equal.any(0)
 
 
-def _by_both(
-    blocks: Iterable[Block], columns: Tensor, origin_of: Tensor, k: int, per_origin: int
-) -> tuple[Tensor, Tensor]:
-    """The same by value, second value and id, for some components: slower, by sorting."""
-    kept = tuple(torch.zeros((len(columns), 0), dtype=t) for t in (torch.float32, torch.float32, torch.int64))
-    for block in blocks:
-        n = int(block.is_valid.sum())
-        second = block.second if block.second is not None else torch.zeros_like(block.values)
-        parts = (block.values[block.is_valid][:, columns].T, second[block.is_valid][:, columns].T)
-        found = (*parts, block.ids[block.is_valid].to(torch.int64).expand(len(columns), n))
-        kept = tuple(torch.cat([a, b.to(a.dtype)], 1) for a, b in zip(kept, found, strict=True))
-        # The least important first: each sort keeps the order of the one before among equals.
-        for key, descending in ((2, False), (1, True), (0, True)):
-            order = kept[key].sort(dim=1, descending=descending, stable=True).indices
-            kept = tuple(t.gather(1, order) for t in kept)
-        if per_origin:
-            surplus = _occurrence(origin_of[kept[2]]) >= per_origin
-            order = surplus.to(torch.uint8).sort(dim=1, stable=True).indices[:, :k]
-            is_full = not bool(surplus.gather(1, order).any())
-            kept = tuple(t.gather(1, order) for t in kept)
-            if not is_full:  # fewer originals than slots: the rest of the row is empty
-                gone = surplus.gather(1, order)
-                kept = (kept[0].masked_fill(gone, float("-inf")), kept[1], kept[2].masked_fill(gone, -1))
-        kept = tuple(t[:, :k] for t in kept)
-    values, ids = kept[0] + 0.0, kept[2]
-    missing = k - ids.shape[1]
-    return nn.functional.pad(ids, (0, missing), value=-1), nn.functional.pad(values, (0, missing), value=float("-inf"))
-
-
 def _occurrence(groups: Tensor) -> Tensor:
     """How often the same number stood earlier in the row, (row, column)."""
     ordered, order = groups.sort(dim=1, stable=True)
@@ -214,10 +313,6 @@ def _occurrence(groups: Tensor) -> Tensor:
     is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     start = torch.where(is_new, place, 0).cummax(1).values
     return torch.empty_like(groups).scatter_(1, order, place - start)
-
-
-def _largest(keys: Tensor, k: int) -> Tensor:
-    return keys.topk(min(k, len(keys)), dim=0).values
 
 
 def _best_per_origin(keys: Tensor, origins: Tensor, per_origin: int) -> Iterator[Tensor]:
@@ -233,18 +328,6 @@ def _best_per_origin(keys: Tensor, origins: Tensor, per_origin: int) -> Iterator
         yield best
         if turn + 1 < per_origin:
             keys = torch.where(keys == best.gather(0, index), _EMPTY, keys)
-
-
-def _without_surplus(keys: Tensor, origin_of: Tensor, per_origin: int) -> Tensor:
-    """Empty the slots of views beyond `per_origin` stronger ones of the same original."""
-    keys = keys.sort(dim=0, descending=True).values
-    _, ids = unpack(keys)
-    origins = torch.where(ids >= 0, origin_of[ids.clamp(min=0)], -1)
-    for row in range(1, len(keys)):
-        stronger = (origins[:row] == origins[row]).sum(0)
-        keys[row] = torch.where((stronger >= per_origin) & (origins[row] >= 0), _EMPTY, keys[row])
-        origins[row] = torch.where(keys[row] == _EMPTY, -1, origins[row])
-    return keys
 
 
 def class_statistics(blocks: Iterable[tuple[Tensor, Tensor]], n_classes: int) -> tuple[Tensor, Tensor]:

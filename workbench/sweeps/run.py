@@ -21,6 +21,7 @@ from workbench.models.hooks import record
 from workbench.sweeps.freed import give_back
 from workbench.sweeps.plan import SweepPlan
 from workbench.sweeps.pooling import pool_activations, pool_relevance
+from workbench.sweeps.rows import BestRows, Rows, columns_of
 from workbench.sweeps.tables import link_tables
 
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ def _fill(
     runner = _Runner(plan, handle, data)
     with _Reader(data, parts, pin=handle.device.type == "cuda") as reader:
         for i, ids in zip(missing, wanted, strict=True):
-            rows = _Rows(len(ids), runner.columns)
+            rows: Rows | BestRows = (
+                BestRows(plan, ids, runner.columns, data.origins)
+                if plan.keep == "references"
+                else Rows(len(ids), runner.columns)
+            )
             for part in _batches(ids, plan.batch):
                 is_last = part[-1] == ids[-1]
                 x, read, skipped = reader.next()
@@ -117,9 +122,9 @@ class _Runner:
     def __init__(self, plan: SweepPlan, handle: ModelHandle, data: Dataset):
         self.plan, self.handle, self.data = plan, handle, data
         self.at_once, self.n_left_out = plan.batch, 0
-        self.columns = _columns(plan, handle)
+        self.columns = columns_of(plan, handle)
 
-    def run(self, x: Tensor, read: list[int], at: np.ndarray, rows: _Rows) -> None:
+    def run(self, x: Tensor, read: list[int], at: np.ndarray, rows: Rows | BestRows) -> None:
         """Fill the rows `at` with the samples `read`, whose input is `x`."""
         first = 0
         while first < len(x):
@@ -127,7 +132,7 @@ class _Runner:
             if self._fits(x[part], read[part], at[part], rows):
                 first = part.stop
 
-    def _fits(self, x: Tensor, read: list[int], at: np.ndarray, rows: _Rows) -> bool:
+    def _fits(self, x: Tensor, read: list[int], at: np.ndarray, rows: Rows | BestRows) -> bool:
         """Run a batch; if memory runs out, make batches smaller and say no."""
         try:
             self._run_finite(x, read, at, rows)
@@ -146,7 +151,7 @@ class _Runner:
             torch.cuda.empty_cache()
         return False
 
-    def _run_finite(self, x: Tensor, read: list[int], at: np.ndarray, rows: _Rows) -> None:
+    def _run_finite(self, x: Tensor, read: list[int], at: np.ndarray, rows: Rows | BestRows) -> None:
         """Run a batch; where a number in it is not finite, run its halves."""
         try:
             rows.put(at, self._run(x, self.data.labels[read]))
@@ -191,44 +196,6 @@ class _Runner:
             if value.dtype.is_floating_point and not bool(torch.isfinite(value).all()):
                 raise NotFiniteError(f'"{name}" is not finite.')
         return found
-
-
-def _columns(plan: SweepPlan, handle: ModelHandle) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    """What a sweep keeps per sample; known beforehand, so that a shard without one readable sample has it too."""
-    columns: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
-    for name in plan.layers:
-        row = (handle.layers[name].n_components,)
-        columns |= {f"{name}|max": (row, torch.float32), f"{name}|mean": (row, torch.float32)}
-        columns[f"{name}|peak"] = (row, torch.int32)
-        if plan.rule is not None:
-            columns[f"{name}|relevance"] = (row, torch.float32)
-    if plan.rule is not None:
-        columns |= {"target": ((), torch.int64), "score": ((), torch.float32), "relevance_sum": ((), torch.float32)}
-    if not handle.is_dense:
-        columns["output"] = ((handle.n_classes,), torch.float32)
-    return columns
-
-
-class _Rows:
-    """The rows of one shard, filled batch by batch; rows never filled hold NaN, or -1 for whole numbers."""
-
-    def __init__(self, n: int, columns: dict[str, tuple[tuple[int, ...], torch.dtype]]):
-        self.is_valid = torch.zeros(n, dtype=torch.bool)
-        self._arrays = {
-            name: torch.full((n, *row), float("nan") if dtype.is_floating_point else -1, dtype=dtype)
-            for name, (row, dtype) in columns.items()
-        }
-
-    def put(self, at: np.ndarray, found: dict[str, Tensor]) -> None:
-        """Write values computed for the rows `at`."""
-        where = torch.from_numpy(np.asarray(at))
-        for name, array in self._arrays.items():
-            array[where] = found[name].detach().cpu().to(array.dtype)
-        self.is_valid[where] = True
-
-    def arrays(self, ids: np.ndarray) -> dict[str, Tensor]:
-        """All arrays, with the columns of sample ids and of valid rows."""
-        return {**self._arrays, "sample": torch.from_numpy(ids.copy()), "is_valid": self.is_valid}
 
 
 class _Reader:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,14 +15,32 @@ from workbench.core import check
 from workbench.core.errors import IncompleteError
 from workbench.core.results import ActivationTable
 from workbench.store.recipe import Recipe
-from workbench.sweeps.plan import RESULT_VERSION, SweepPlan, rule_facts, subset_facts
+from workbench.sweeps.plan import RESULT_VERSION, SweepPlan, keep_facts, rule_facts, subset_facts
 
 if TYPE_CHECKING:
     from workbench.models.layers import Layer
     from workbench.store.base import Store
     from workbench.store.shardset import ShardSet
 
-__all__ = ["Pass", "activation_table", "find_pass", "link_tables", "relevance_table", "table_recipe"]
+__all__ = [
+    "Pass",
+    "activation_table",
+    "find_pass",
+    "link_tables",
+    "linked_recipes",
+    "relevance_table",
+    "spread",
+    "table_recipe",
+    "widest",
+]
+
+
+class _Covers(Protocol):
+    @property
+    def coverage(self) -> float: ...
+
+
+C = TypeVar("C", bound=_Covers)
 
 
 class Pass:
@@ -37,6 +55,16 @@ class Pass:
 
     def __init__(self, shards: ShardSet, n_data: int):
         self.shards, self.n_data = shards, n_data
+
+    @property
+    def digest(self) -> str:
+        """Of its recipe."""
+        return self.shards.recipe.digest
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every shard is there."""
+        return self.shards.is_complete
 
     @property
     def samples(self) -> Tensor:
@@ -62,11 +90,8 @@ class Pass:
         column = self.shards.column(name)
         if self.shards.n_samples == self.n_data:
             return column
-        fill = float("nan") if column.dtype.is_floating_point else False if column.dtype == torch.bool else -1
-        whole = torch.full((self.n_data, *column.shape[1:]), fill, dtype=column.dtype)
         rows = self.samples
-        whole[rows[rows >= 0]] = column[rows >= 0]
-        return whole
+        return spread(column[rows >= 0], rows[rows >= 0], self.n_data)
 
     def blocks(self, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
         """The named arrays shard by shard, with `sample` and `is_valid`; no more than one shard is in memory."""
@@ -79,18 +104,31 @@ def table_recipe(kind: str, model: Any, data: Any, layer: str, params: dict[str,
     return Recipe(kind=kind, model=model, data=data, layer=layer, params=params, result_version=RESULT_VERSION)
 
 
-def link_tables(store: Store, plan: SweepPlan) -> None:
+def spread(column: Tensor, samples: Tensor, n: int) -> Tensor:
+    """A column for the whole data set from that of some samples: NaN, -1 or False for the others."""
+    fill = float("nan") if column.dtype.is_floating_point else False if column.dtype == torch.bool else -1
+    whole = torch.full((n, *column.shape[1:]), fill, dtype=column.dtype)
+    whole[samples] = column
+    return whole
+
+
+def link_tables(store: Store, plan: SweepPlan, *, to: Recipe | None = None) -> None:
     """Let the tables of a plan's layers point to the pass that holds them; also the last subset, where it is one.
 
-    A pass that is still being filled does not take the place of a complete one.
+    A pass that is still being filled does not take the place of a complete one. What a sweep that keeps references
+    alone leaves goes by links of its own; they lead to the entry `to` once it is there.
     """
-    r = plan.recipe
-    is_complete = store.shards(r, list(plan.bounds)).is_complete
-    subset = subset_facts(plan.samples, plan.n_data)
+    new = plan.recipe if to is None else to
+    is_complete = to is not None or store.shards(new, list(plan.bounds)).is_complete
+    subset, kept = subset_facts(plan.samples, plan.n_data), keep_facts(plan.keep)
     for chosen in [subset] + ([{"samples": "last subset"}] if plan.is_subset else []):
-        _link(store, r, "activations", chosen, is_complete)
+        _link(store, new, "activations", {**chosen, **kept}, is_complete)
         if plan.rule is not None:
-            _link(store, r, "relevances", {**rule_facts(plan.rule, plan.target), **chosen}, is_complete)
+            _link(store, new, "relevances", {**rule_facts(plan.rule, plan.target), **chosen, **kept}, is_complete)
+
+
+def _is_complete(store: Store, recipe: Recipe) -> bool:
+    return recipe.kind != "pass" or store.shards(recipe).is_complete
 
 
 def _link(store: Store, new: Recipe, kind: str, facts: dict[str, Any], is_complete: bool) -> None:
@@ -100,7 +138,7 @@ def _link(store: Store, new: Recipe, kind: str, facts: dict[str, Any], is_comple
         return table_recipe(kind, new.model, new.data, layer, facts)
 
     def may_replace(old: Recipe | None) -> bool:
-        return old is None or is_complete or not store.shards(old).is_complete
+        return old is None or is_complete or not _is_complete(store, old)
 
     old = store.resolve(table())
     layers, held = new.params["layers"], [] if old is None else old.params["layers"]
@@ -112,7 +150,7 @@ def _link(store: Store, new: Recipe, kind: str, facts: dict[str, Any], is_comple
     if old is not None:
         for layer in held:
             own = None if layer in layers else store.resolve(table(layer))
-            if layer not in layers and (own is None or not store.shards(own).is_complete):
+            if layer not in layers and (own is None or not _is_complete(store, own)):
                 store.link(table(layer), old)
     store.link(table(), new)
 
@@ -126,23 +164,35 @@ def find_pass(
     Over the samples asked for; else over all, if it is complete; else the one over all or over the last subset that
     covers more.
     """
+    recipes = linked_recipes(store, kind, model, data, n_data, layer, rule=rule, target=target, samples=samples)
+    return widest(Pass(store.shards(recipe), n_data) for recipe in recipes)
+
+
+def linked_recipes(
+    store: Store, kind: str, model: Any, data: Any, n_data: int, layer: str, *, rule: Any = None, target: Any = None,
+    samples: np.ndarray | None = None, keep: str = "tables",
+) -> Iterator[Recipe]:  # fmt: skip
+    """Where links of a layer lead to, the whole data set first; see `find_pass`."""
     facts = rule_facts(rule, Target.parse(target or Target.top())) if kind == "relevances" else {}
+    facts |= keep_facts(keep)
     choices = (
         [subset_facts(samples, n_data)] if samples is not None else [{"samples": "all"}, {"samples": "last subset"}]
     )
-    best: Pass | None = None
     for chosen in choices:
         for linked in ("", layer):
             recipe = store.resolve(table_recipe(kind, model, data, linked, {**facts, **chosen}))
-            if recipe is None or layer not in recipe.params["layers"]:
-                continue
-            found = Pass(store.shards(recipe), n_data)
-            if not found.shards.present:
-                continue
-            if found.coverage >= 1:
-                return found
-            if best is None or found.coverage > best.coverage:
-                best = found
+            if recipe is not None and layer in recipe.params["layers"]:
+                yield recipe
+
+
+def widest(found: Iterable[C]) -> C | None:
+    """The first that covers all of the data, else the one that covers most; None if none covers anything."""
+    best: C | None = None
+    for one in found:
+        if one.coverage >= 1:
+            return one
+        if one.coverage > (0 if best is None else best.coverage):
+            best = one
     return best
 
 

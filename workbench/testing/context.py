@@ -131,7 +131,7 @@ class FakeContext:
         table = self.activations(layer) if by == "activation" else self.relevances(layer)
         n, origins = len(table), self.data.origins
         ids, values = top_references(
-            lambda: [Block(table.values, torch.arange(n), self._valid)], origins, min(k, n), per_origin=per_origin
+            [Block(table.values, torch.arange(n), self._valid)], origins, min(k, n), per_origin=per_origin
         )
         return ReferenceSet(
             layer, "unit", by, ids, values, (ids >= 0).sum(1), n, len(np.unique(origins)), per_origin, recipe="f" * 32
@@ -154,7 +154,9 @@ class FakeContext:
         return ActivationTable(layer, "unit", quantity, pooling, values, self._valid, target=self._target)
 
 
-def sweep_small(path: str, n: int, *, seconds_per_batch: float = 0.0, started: Any = None) -> None:
+def sweep_small(
+    path: str, n: int, *, seconds_per_batch: float = 0.0, started: Any = None, keep: str = "tables"
+) -> None:
     """Sweep a small network over `SmallData`, for tests that kill the process which does it.
 
     Parameters
@@ -167,12 +169,14 @@ def sweep_small(path: str, n: int, *, seconds_per_batch: float = 0.0, started: A
         Wait so long after each batch.
     started : multiprocessing event, optional
         Set when the sweep begins.
+    keep : {"tables", "references"}
     """
     import time
 
     from workbench.attribution.base import Target
     from workbench.attribution.rules import composite
     from workbench.store import Store
+    from workbench.sweeps.kept import keep_references
     from workbench.sweeps.plan import plan_sweep
     from workbench.sweeps.run import run_sweep
     from workbench.testing.nets import BiasFree, handle_of, randomised
@@ -183,7 +187,9 @@ def sweep_small(path: str, n: int, *, seconds_per_batch: float = 0.0, started: A
 
     torch.set_num_threads(1)
     handle, data, store = handle_of(randomised(BiasFree()), (3, 10, 8)), SmallData(n, bad=[3, 200]), Store.open(path)
-    plan = plan_sweep(handle, data, ["features.4", "head"], rule=composite("EpsilonPlusFlat"), target=Target.top())
+    rule, target = composite("EpsilonPlusFlat"), Target.top()
+    plan = plan_sweep(handle, data, ["features.4", "head"], rule=rule, target=target, keep=keep)
     if started is not None:
         started.set()
-    run_sweep(plan, handle, data, store, progress=Slow())
+    run = keep_references if keep == "references" else run_sweep
+    run(plan, handle, data, store, progress=Slow())
