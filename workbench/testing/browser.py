@@ -26,7 +26,7 @@ from typing import Any
 
 from workbench.widgets.esm import esm
 
-__all__ = ["ARGS", "Lab", "WidgetPage", "browser", "chromium", "free_port", "notebook"]
+__all__ = ["ARGS", "Lab", "Voila", "WidgetPage", "browser", "chromium", "free_port", "notebook"]
 
 ARGS = [
     "--no-sandbox",
@@ -252,6 +252,55 @@ class Lab:
         self.wait_idle(page, timeout=timeout)
         ran = page.locator(".jp-CodeCell").nth(before - 1)
         return "\n".join(ran.locator(".jp-OutputArea-output").all_inner_texts())
+
+
+class Voila:
+    """A Voila of its own that serves one notebook as a page, with a kernel behind it.
+
+    Parameters
+    ----------
+    path : path
+        The notebook.
+    env : mapping of str to str, optional
+        Further variables for server and kernels.
+    """
+
+    def __init__(self, path: str | Path, *, env: dict[str, str] | None = None, timeout: float = 60.0):
+        self.path, self.extra, self.timeout = Path(path).resolve(), env or {}, timeout
+        self.port = free_port()
+
+    def __enter__(self) -> Voila:
+        command = [sys.executable, "-m", "voila", str(self.path), "--no-browser", f"--port={self.port}"]
+        self.log = self.path.with_suffix(".log")
+        with self.log.open("wb") as log:
+            self._server = subprocess.Popen(
+                [*command, "--Voila.ip=127.0.0.1"],
+                env={**os.environ, **self.extra},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.path.parent,
+            )
+        end = time.monotonic() + self.timeout
+        while time.monotonic() < end and self._server.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return self
+            time.sleep(0.2)
+        self.__exit__()
+        raise TimeoutError(f"Voila did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
+
+    def __exit__(self, *exc: object) -> None:
+        if self._server.poll() is None:
+            self._server.terminate()
+            try:
+                self._server.wait(20)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait(10)
+
+    @property
+    def url(self) -> str:
+        """Address of the page."""
+        return f"http://127.0.0.1:{self.port}/"
 
 
 _FAILED = '.jp-OutputArea-output:has-text("Traceback (most recent call last)")'
