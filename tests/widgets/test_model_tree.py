@@ -335,6 +335,7 @@ class TestOnAPage:
 
     def test_cancel_stops_a_sweep_and_resume_is_offered(self, page):
         page.tree.checked = ["layer2.0.conv"]
+        page.settle()
         page.page.locator('button:text("Plan a sweep")').click()
         page.settle()
         page.session.delay = 5.0

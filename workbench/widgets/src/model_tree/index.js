@@ -16,15 +16,16 @@ function render({ model, el }) {
 
   const search = searchbox("Filter layers", "Filter layers", (value) => state.put({ query: value }));
   const fold = h("button", { type: "button", class: "wb-button", onclick: foldAll }, "Unfold all");
-  tools.append(search.node, fold);
+  tools.append(fold, search.node);
 
-  const tree = h("div", { class: "wb-tree-rows", role: "tree", "aria-label": "Layers of the model", "aria-multiselectable": "false", onkeydown: key });
+  const tree = h("div", { class: "wb-tree-rows", role: "tree", "aria-label": "Layers of the model", "aria-multiselectable": "false", onkeydown: key, onfocusin: follow });
   const heads = h("div", { class: "wb-tree-line wb-tree-heads", "aria-hidden": "true" }, ["Layer", "Components", "Output", "Stored", "Coverage"].map((word, i) => h("span", { class: `wb-t${i}` }, word)));
   const nothing = h("p", { class: "wb-tree-none", hidden: true });
   const detail = h("section", { class: "wb-tree-detail", "aria-label": "Chosen layer" });
   const sweep = sweepOf({ state, frame, rows: () => rows });
   replace(body, h("div", { class: "wb-tree-scroll" }, heads, tree), nothing, detail, sweep.node);
 
+  let peek = -1; // a layer that cannot be chosen, whose reason is told
   let rows, stored = {}, shown = [], current = 0, nodes = new Map(), typed = "", typedAt = 0;
 
   function load() {
@@ -33,6 +34,7 @@ function render({ model, el }) {
     rows.labels[0] = given.model || "the model";
     rows.filter(state.get("query") || "");
     nodes = new Map();
+    peek = -1;
     frame.title("Layers", `${given.model ? `${given.model}, ` : ""}${plural(rows.count, "layer")}`);
     arrange();
   }
@@ -75,7 +77,7 @@ function render({ model, el }) {
     const box = h("span", { class: "wb-box", "aria-hidden": "true", onclick: (event) => (event.stopPropagation(), focusOn(i, true), check(i, event.shiftKey)) }, icon("check"), icon("minus"));
     const twist = h("span", { class: "wb-twist", "aria-hidden": "true", onclick: (event) => (event.stopPropagation(), focusOn(i, true), toggle(i)) }, rows.below[i].length ? icon("right") : null);
     const name = h("span", { class: "wb-t0" }, twist, box, h("span", { class: "wb-tree-label" }, rows.labels[i]), rows.kinds[i] ? h("span", { class: "wb-tree-kind" }, rows.kinds[i]) : null);
-    name.style.paddingLeft = `${14 * rows.depth[i]}px`;
+    name.style.setProperty("--depth", rows.depth[i]);
     const isLayer = rows.isLayer(i), reason = rows.reasons[i];
     const node = h("div", { class: "wb-tree-line wb-tree-row", role: "treeitem", tabIndex: -1, "aria-level": rows.depth[i] + 1, title: rows.names[i], onclick: () => (focusOn(i, true), choose(i)) },
       name,
@@ -135,7 +137,7 @@ function render({ model, el }) {
     }
     if (!rows.isLayer(i)) {
       replace(chips);
-      return replace(cover, held.total[i] ? h("span", { class: "wb-tree-sum" }, `${grouped(held.inside[i])} of ${grouped(held.total[i])} layers`) : null);
+      return replace(cover, held.total[i] ? h("span", { class: "wb-tree-sum" }, `${grouped(held.inside[i])} of ${grouped(held.total[i])}`, h("span", { class: "wb-tree-word" }, " layers")) : null);
     }
     const share = coverage(i);
     replace(chips, KINDS.map(([kind, short]) => {
@@ -160,6 +162,7 @@ function render({ model, el }) {
     const layer = state.get("layer"), at = rows.place.get(layer);
     const selected = state.get("component");
     replace(note, selected ? `Selected: ${selected}` : "");
+    if (peek >= 0) return replace(detail, h("div", { class: "wb-tree-detail-text" }, h("p", {}, h("strong", {}, rows.names[peek]), " cannot be used"), h("p", { class: "wb-hint" }, `It ${rows.reasons[peek]}. Choose the layers before and after it.`)));
     if (!layer || at === undefined) return replace(detail, h("p", {}, "Choose a layer with Enter or a click; others can follow it."));
     const facts = [rows.kinds[at], plural(rows.components[at], "component"), rows.shapes[at] ? `output ${rows.shapes[at]}` : ""];
     const has = stored.activations && coverage(at) > 0;
@@ -181,7 +184,11 @@ function render({ model, el }) {
   // Acting ----------------------------------------------------------------------------------------------------------
 
   function choose(i) {
-    if (rows.reasons[i]) return frame.say(`${rows.labels[i]} cannot be used: it ${rows.reasons[i]}`);
+    peek = rows.reasons[i] ? i : -1;
+    if (peek >= 0) {
+      describe();
+      return frame.say(`${rows.labels[i]} cannot be used: it ${rows.reasons[i]}`);
+    }
     if (!rows.isLayer(i)) return toggle(i);
     state.put({ layer: rows.names[i] });
     mark();
@@ -222,6 +229,12 @@ function render({ model, el }) {
     if (!node) return;
     node.tabIndex = 0;
     if (take) node.focus();
+  }
+
+  // However the focus came to a row, it is there that the keys act.
+  function follow(event) {
+    const i = shown.find((at) => nodeOf(at) === event.target);
+    if (i !== undefined && i !== current) focusOn(i, false);
   }
 
   function key(event) {

@@ -36,6 +36,7 @@ function render({ model, el }) {
   function times(job) {
     if (job.state === "waiting") return "";
     const ran = seconds(job);
+    if (ran < 1) return "";
     if (job.state !== "running" || !job.is_counted || job.share <= 0.02 || ran < 2) return duration(ran);
     return `${duration(ran)}, about ${duration((ran / job.share) * (1 - job.share))} left`;
   }
