@@ -7,6 +7,8 @@ from workbench.core.errors import CancelledError
 from workbench.core.progress import SilentProgress
 from workbench.session.lane import Lane
 from workbench.session.memory import memory_of
+from workbench.store import MemoryStore
+from workbench.sweeps.tables import table_recipe
 from workbench.testing.small import small_data
 
 
@@ -92,3 +94,14 @@ def test_a_sweep_that_was_stopped_says_how_far_it_came(open_small):
 def test_work_can_be_given_a_title(small):
     small.submit(int, title="A number").wait(5)
     assert small.jobs()[0].title == "A number"
+
+
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_layers_whose_pass_was_displaced_are_still_seen(open_small, where):
+    session = open_small(**({} if where == "disk" else {"store": MemoryStore()}))
+    session.sweep(["a"], relevance=False)
+    session.sweep(["b"], relevance=False)
+    found = session.stored()
+    assert found["a"].activations == found["b"].activations == 1
+    linked = session.store.linked_layers(table_recipe("activations", "m@1", "d@2", "", {}))
+    assert linked == (set() if where == "disk" else None)

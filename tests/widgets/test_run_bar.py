@@ -6,6 +6,7 @@ import time
 import pytest
 
 from workbench.core.errors import BadValueError, CancelledError, StoreError
+from workbench.session.deliver import flush
 from workbench.testing.browser import WidgetPage, chromium
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import PageSuite
@@ -183,6 +184,14 @@ def test_a_closed_bar_listens_no_more(session):
     bar.close()
     assert len(session.lane._line.listeners) == before - 1
     session.submit(steps(3)).result(5)
+
+
+def test_closing_while_it_looks_is_no_error(session):
+    for _ in range(30):
+        bar = RunBar(session)
+        bar._look()
+        bar.close()
+    assert flush(5)
 
 
 def test_figures_and_stills_show_memory(bar, session):

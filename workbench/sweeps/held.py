@@ -125,16 +125,18 @@ def stored_layers(
         for keep in ("tables", "references")
         for subset in ("all", "last subset")
     }
-    shared = {key: look.resolve(table_recipe(key[0], model, data, "", one)) for key, one in facts.items()}
+    recipes = {key: table_recipe(key[0], model, data, "", one) for key, one in facts.items()}
+    shared = {key: look.resolve(recipe) for key, recipe in recipes.items()}
     names = [name for name, layer in layers.items() if layer.n_calls == 1]
-    # Layers have links of their own only where a second pass took their place; without any pass there are none.
-    if not any(shared.values()):
-        return {name: StoredLayer() for name in names}
+    # Layers have links of their own only where a second pass took the place of the first: few, if any.
+    own_links = {kind: store.linked_layers(recipes[kind, "tables", "all"]) for kind in kinds}
 
     def best(kind: str, keep: str, layer: str) -> tuple[Recipe, _Found] | None:
         chosen: tuple[Recipe, _Found] | None = None
         for subset in ("all", "last subset"):
-            own = look.resolve(table_recipe(kind, model, data, layer, facts[kind, keep, subset]))
+            linked = own_links[kind]
+            has_own = linked is None or layer in linked
+            own = look.resolve(table_recipe(kind, model, data, layer, facts[kind, keep, subset])) if has_own else None
             for recipe in (shared[kind, keep, subset], own):
                 found = look.found(recipe) if recipe is not None and look.holds(recipe, layer) else None
                 if found is not None and (chosen is None or found.coverage > chosen[1].coverage):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import traitlets
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, ModelError
+from workbench.core.errors import BadValueError, CancelledError, ModelError
 from workbench.core.ids import ComponentId
 from workbench.session.deliver import deliver
 from workbench.session.lane import Job
@@ -175,7 +176,9 @@ class ModelTree(SessionWidget):
         """Look again at what is stored; done by itself after sweeps."""
         if not self._has_data or self._is_closed:
             return None
-        return self.submit(self._stored, into="stored", title="What is stored", quiet=bool(self.stored))
+        with contextlib.suppress(CancelledError):  # closed a moment ago
+            return self.submit(self._stored, into="stored", title="What is stored", quiet=bool(self.stored))
+        return None
 
     def _stored(self) -> dict[str, Any]:
         held = self.session.stored()
@@ -256,7 +259,8 @@ class ModelTree(SessionWidget):
         if state == "done":
             self._forget_plan()
         elif self.planned and self.checked:
-            self.plan()
+            with contextlib.suppress(CancelledError):
+                self.plan()
         self.refresh()
 
     def _forget_plan(self) -> None:

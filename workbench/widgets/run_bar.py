@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, CancelledError
 from workbench.session.deliver import deliver
 from workbench.store.words import size
 from workbench.widgets import wire
@@ -79,7 +80,7 @@ class RunBar(SessionWidget):
             deliver(self._submit_look, key=(id(self), "look"))
 
     def _submit_look(self) -> None:
-        if not self._is_closed:
+        with contextlib.suppress(CancelledError):  # closed a moment ago
             self.submit(self._look_at_jobs, topic="look", title="A look at the jobs", quiet=True)
 
     def _look_at_jobs(self) -> None:
