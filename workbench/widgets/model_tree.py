@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,16 +110,19 @@ class ModelTree(SessionWidget):
 
     # What is on show --------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Rows of the tree as records, parents before their children."""
-        if not hasattr(self, "_rows"):
-            self._rows = tree_rows(self.session.layers())
-        return self._rows
+        return tree_rows(self.session.layers())
 
-    @property
-    def _usable(self) -> dict[str, dict[str, Any]]:
-        return {row["name"]: row for row in self.rows if row["is_usable"]}
+    @cached_property
+    def _usable(self) -> list[str]:
+        return [row["name"] for row in self.rows if row["is_usable"]]
+
+    @cached_property
+    def _reasons(self) -> dict[str, str]:
+        """Why a layer cannot be used, by name; empty for one that can."""
+        return {row["name"]: row["reason"] for row in self.rows if row["is_layer"]}
 
     @traitlets.default("tree")
     def _packed_rows(self) -> dict[str, Any]:
@@ -160,16 +164,16 @@ class ModelTree(SessionWidget):
         if proposal["value"] is None:
             return None
         known, wanted = [row["name"] for row in self.rows], set(proposal["value"])
-        for name in wanted:
+        for name in wanted.difference(known):
             check.known("module", name, known)
         return [name for name in known if name in wanted]
 
     def _check_usable(self, name: str) -> None:
-        reasons = {row["name"]: row["reason"] for row in self.rows if row["is_layer"]}
-        check.known("layer", name, list(reasons), hint="`session.layers()` lists all.")
-        if reasons[name]:
+        if name not in self._reasons:
+            check.known("layer", name, list(self._reasons), hint="`session.layers()` lists all.")
+        if self._reasons[name]:
             raise ModelError(
-                f'"{name}" cannot be used: it {reasons[name]}.', hint="Choose the layers before and after it."
+                f'"{name}" cannot be used: it {self._reasons[name]}.', hint="Choose the layers before and after it."
             )
 
     def refresh(self) -> Job | None:
