@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
+from workbench.core.bars import Bars
 from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
 from workbench.core.registry import FIGURES as REGISTERED
 from workbench.core.results import ActivationTable, Atlas, Attribution, Ranking, ReferenceSet
@@ -70,6 +71,7 @@ FIGURES = {
     "attribution": lambda: attribution().plot(),
     "attribution alone": lambda: attribution(1, pictures=False, recorded=False).plot(),
     "atlas": lambda: atlas().plot(),
+    "bars": lambda: Bars(MARKUP, MARKUP, [MARKUP, "b"], {MARKUP: [1.0, 2.0]}, limits=[4.0, 0.0]).plot(),
     "atlas by words": lambda: atlas().plot(color=MARKUP),
     "atlas by cluster": lambda: atlas().plot(color="cluster", size="activation"),
     "ranking": lambda: Ranking(("a/unit/1", "a/unit/0"), np.array([2.0, -1.0]), quantity=MARKUP).plot(),
@@ -222,4 +224,11 @@ def test_an_empty_ranking_draws():
 
 def test_every_registered_figure_is_tried_here():
     records = {type(r).__name__ for r in (table(), references(), attribution(), atlas(), Ranking((), np.array([])))}
-    assert records == set(REGISTERED)
+    assert records | {"Bars"} == set(REGISTERED)
+
+
+def test_bars_stand_before_what_they_could_be_at_most():
+    fig = Bars("Memory", "bytes", ["a", MARKUP], {"used": [1.0, 2.0]}, limits=[4.0, 0.0]).plot(width=300)
+    assert [list(bar.x) for bar in fig.data] == [[4.0, 0.0], [1.0, 2.0]] and fig.layout.width == 300
+    shares = Bars("Coverage", "share", ["a"], {"x": [0.5], "y": [0.1]}, is_share=True).plot()
+    assert [bar.marker.pattern.shape for bar in shares.data] == ["", "/"] and tuple(shares.layout.xaxis.range) == (0, 1)

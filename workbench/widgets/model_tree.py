@@ -11,11 +11,12 @@ import numpy as np
 import traitlets
 
 from workbench.core import check
+from workbench.core.bars import Bars
 from workbench.core.errors import BadValueError, CancelledError, ModelError
 from workbench.core.ids import ComponentId
+from workbench.core.words import count, size
 from workbench.session.deliver import deliver
 from workbench.session.lane import Job
-from workbench.store.words import count, size
 from workbench.widgets import wire
 from workbench.widgets.bars import bars
 from workbench.widgets.base import SessionWidget, on, register_widget
@@ -329,31 +330,16 @@ class ModelTree(SessionWidget):
         by : {"coverage", "components"}
             The share of the data that is stored, of each kind; or the number of components.
         """
-        from plotly import graph_objects as go
-
-        from workbench.figures import style
-
         check.one_of("by", by, ("coverage", "components"))
         table = self.table()
         table = table[table["usable"]]
-        title = "Coverage of the layers" if by == "coverage" else "Components of the layers"
-        fig = style.figure(
-            title,
-            f"Bars of {len(table)} layers by {by}.",
-            height=140 + 24 * max(3, len(table)),
-            xaxis={"title": "share of the data" if by == "coverage" else "components"},
-            yaxis={"autorange": "reversed", "automargin": True},
-            barmode="group",
-        )
-        names = [style.text(name) for name in table.index]
-        columns = _KINDS if by == "coverage" else ("components",)
-        for name, colour, shape in zip(columns, style.CATEGORIES, ("", "/", "."), strict=False):
-            bar = go.Bar(x=table[name], y=names, name=name, orientation="h", marker_color=colour)
-            bar.marker.pattern.shape = shape
-            fig.add_trace(bar)
         if by == "coverage":
-            fig.update_xaxes(range=[0, 1], tickformat=".0%")
-        return fig.update_layout(**layout)
+            title, quantity = "Coverage of the layers", "share of the data"
+        else:
+            title, quantity = "Components of the layers", "components"
+        columns = _KINDS if by == "coverage" else ("components",)
+        series = {name: table[name].tolist() for name in columns}
+        return Bars(title, quantity, list(table.index), series, is_share=by == "coverage").plot(**layout)
 
     # Keeping ----------------------------------------------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from workbench.core.bars import Bars
 from workbench.core.errors import BadValueError, CancelledError
+from workbench.core.words import size
 from workbench.session.deliver import deliver
-from workbench.store.words import size
 from workbench.widgets import wire
 from workbench.widgets.bars import bars
 from workbench.widgets.base import SessionWidget, on, register_widget
@@ -139,35 +140,10 @@ class RunBar(SessionWidget):
 
     def plot(self, **layout: Any) -> Any:
         """Bytes per tier beside what it may take, a plotly figure."""
-        from plotly import graph_objects as go
-
-        from workbench.figures import style
-
         tiers = self.tiers.get("tiers", [])
-        names = [style.text(tier["title"]) for tier in tiers]
-        words = "; ".join(f"{tier['title']} {_words(tier)}" for tier in tiers)
-        fig = style.figure(
-            "Memory per tier",
-            f"Bars of used bytes: {words}.",
-            height=140 + 40 * max(2, len(tiers)),
-            xaxis={"title": "10^9 bytes", "type": "linear"},
-            yaxis={"autorange": "reversed", "automargin": True},
-            barmode="overlay",
-        )
-        fig.add_trace(
-            go.Bar(
-                x=[(tier["budget_bytes"] or 0) / 1e9 for tier in tiers],
-                y=names,
-                name="to be had",
-                orientation="h",
-                marker={"color": "rgba(128,128,128,.25)", "line": {"width": 1, "color": style.OTHER}},
-            )
-        )
-        used = [tier["bytes"] / 1e9 for tier in tiers]
-        fig.add_trace(
-            go.Bar(x=used, y=names, name="used", orientation="h", marker_color=style.CATEGORIES[0], width=0.4)
-        )
-        return fig.update_layout(**layout)
+        used = {"used": [tier["bytes"] / 1e9 for tier in tiers]}
+        limits = [(tier["budget_bytes"] or 0) / 1e9 for tier in tiers]
+        return Bars("Memory per tier", "10^9 bytes", [tier["title"] for tier in tiers], used, limits).plot(**layout)
 
     # Keeping ----------------------------------------------------------------------------------------------------------
 
