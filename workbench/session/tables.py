@@ -15,6 +15,7 @@ from workbench.core import check
 from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteError
 from workbench.core.results import ActivationTable, ReferenceSet
 from workbench.session.base import SessionBase
+from workbench.sweeps.held import StoredLayer, pass_coverage, stored_layers
 from workbench.sweeps.index import from_arrays, reference_index
 from workbench.sweeps.kept import CandidatePass, KeptIndex, find_kept, keep_references, kept_recipe, remove_candidates
 from workbench.sweeps.plan import SweepPlan, measured, plan_sweep, rule_facts
@@ -187,6 +188,24 @@ class Tables(SessionBase):
             return class_statistics(((block[name], classes(block)) for block in blocks), n)
 
         return self._read(kind, layer, read)
+
+    def stored(self, *, target: Any = None, rule: Any = None) -> dict[str, StoredLayer]:
+        """What is in the store of each usable layer, and over which share of the data; no array is read.
+
+        Parameters
+        ----------
+        target, rule : optional
+            Of relevances; default as in `sweep`.
+        """
+        chosen, goal = self._rule_and_target(rule, target)
+        return stored_layers(
+            self.store, self.model.fingerprint, self.data.fingerprint, len(self.data), self.model.layers,
+            rule=chosen, target=goal,
+        )  # fmt: skip
+
+    def swept(self, planned: SweepPlan) -> float:
+        """Share of a planned sweep that is in the store already, 0 to 1: the sweep goes on from there."""
+        return 1.0 if self._has_all(planned) else pass_coverage(self.store, planned.recipe, planned.bounds)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -116,6 +116,13 @@ class FakeSession:
         Error to raise, by the name of the method.
     asked : list of (str, str)
         Methods that were called, each with the thread's name.
+    n_calls : dict
+        Calls per forward pass of layers that run another number of times than once, by name; those that are not
+        among the layers are added.
+    coverage : dict
+        Share of the data that was swept, by layer.
+    tiers : dict
+        What `memory` gives, by tier, instead of what is made up.
     """
 
     def __init__(
@@ -136,6 +143,7 @@ class FakeSession:
         }
         for values in self.values.values():
             values[:, 3] = 0  # a component that never answers
+        self.n_calls, self.coverage, self.tiers = {}, {}, {}
         self.selection = self._new_selection()
         self._groups = {"": self.selection}
 
@@ -199,9 +207,100 @@ class FakeSession:
         """Do work on the lane and wait for it."""
         return self.lane.run(fn, *args, **kwargs)
 
+    def jobs(self):
+        """What runs, waits and has ended."""
+        return self.lane.facts()
+
+    def on_jobs(self, listener):
+        """Be told when that changes."""
+        return self.lane.listen(listener)
+
+    def cancel(self, number):
+        """Cancel a job by its number."""
+        return self.lane.cancel(number)
+
+    def memory(self):
+        """Tiers of a store that is half full, and the host."""
+        self._begin("memory")
+        counts = {"hits": 40, "misses": 10, "evictions": 1, "entries": 12}
+        return self.tiers or {
+            "memory": {"bytes": 250_000_000, "budget_bytes": 1_000_000_000, **counts},
+            "disk": {"bytes": 9_500_000_000, "budget_bytes": 20_000_000_000, **counts, "entries": 31},
+            "host": {"bytes": 1_800_000_000, "budget_bytes": 16_000_000_000},
+        }
+
     def layers(self):
-        """Two layers."""
-        return {name: SimpleNamespace(name=name, n_calls=1, n_components=m) for name, m in self.n_components.items()}
+        """Two layers, and those of `n_calls`."""
+        names = dict.fromkeys([*self.n_components, *self.n_calls])
+        return {
+            name: SimpleNamespace(
+                name=name,
+                kind="Conv2d" if name in self.n_components else "ReLU",
+                shape=(self.n_components.get(name, 16), 12, 8),
+                n_calls=self.n_calls.get(name, 1),
+                n_components=self.n_components.get(name, 16),
+                order=order,
+                is_leaf=True,
+            )
+            for order, name in enumerate(names)
+        }
+
+    # Sweeps
+    def stored(self):
+        """What `coverage` says, of each usable layer."""
+        self._begin("stored")
+        return {
+            name: SimpleNamespace(
+                activations=share,
+                relevances=share / 2,
+                references=share,
+                coverage=share,
+                bytes=int(1000 * share * layer.n_components),
+                is_unfinished=0 < share < 1,
+            )
+            for name, layer in self.layers().items()
+            if layer.n_calls == 1
+            for share in [self.coverage.get(name, 0.0)]
+        }
+
+    def plan(self, layers, *, relevance=True, samples=None, keep="tables"):
+        """A plan without a recipe."""
+        self._begin("plan")
+        chosen = range(len(self.data)) if samples is None else range(min(samples, len(self.data)))
+        n = sum(self.n_components[name] for name in layers)
+        return SimpleNamespace(
+            layers=tuple(layers),
+            samples=np.array(chosen),
+            n_data=len(self.data),
+            rule="EpsilonPlusFlat" if relevance else None,
+            keep=keep,
+            batch=16,
+            seconds_per_sample=0.03 if relevance else 0.01,
+            disk_bytes=16 * n * len(chosen),
+            passing_bytes=0,
+            memory_bytes=120_000_000,
+        )
+
+    def swept(self, planned):
+        """What the layer covers that covers least."""
+        return min(self.coverage.get(name, 0.0) for name in planned.layers)
+
+    def sweep(self, layers, *, relevance=True, samples=None, keep="tables", progress=None):
+        """Steps over the data; what is done stays done when it is cancelled."""
+
+        def sweep(progress):
+            self._begin("sweep")
+            n = len(self.data) if samples is None else min(samples, len(self.data))
+            begun = round(n * min(self.coverage.get(name, 0.0) for name in layers))
+            progress.start("Sweep", n)
+            for i in range(n):
+                time.sleep(self.delay / n)
+                if i >= begun:
+                    self.coverage.update(dict.fromkeys(layers, (i + 1) / len(self.data)))
+                progress.step()
+
+        self.run(sweep)
+        return self.plan(layers, relevance=relevance, samples=samples, keep=keep)
 
     # Tables
     def activations(self, layer):

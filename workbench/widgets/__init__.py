@@ -17,14 +17,29 @@ if TYPE_CHECKING:
     from workbench.widgets.card import ComponentCard
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
+    from workbench.widgets.model_tree import ModelTree
+    from workbench.widgets.run_bar import RunBar
     from workbench.widgets.showing import show
 
-__all__ = ["AtlasBrowser", "ComponentCard", "HeatmapViewer", "SessionWidget", "export", "on", "register_widget", "show"]
+__all__ = [
+    "AtlasBrowser",
+    "ComponentCard",
+    "HeatmapViewer",
+    "ModelTree",
+    "RunBar",
+    "SessionWidget",
+    "export",
+    "on",
+    "register_widget",
+    "show",
+]
 
 _HOMES = {
     "AtlasBrowser": "atlas",
     "ComponentCard": "card",
     "HeatmapViewer": "heatmap",
+    "ModelTree": "model_tree",
+    "RunBar": "run_bar",
     "SessionWidget": "base",
     "export": "exporting",
     "on": "base",
