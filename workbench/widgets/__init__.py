@@ -1,4 +1,4 @@
-"""Widgets: an atlas of concepts, a card for a component, a viewer for heatmaps, and `show`, which puts them together.
+"""Widgets: an atlas of concepts, a map of neurons, a card, a viewer for heatmaps, and `show`, which brings them together.
 
 Each stands on anywidget and is an ordinary ipywidgets widget. They share the session's selection: what is clicked in
 one, the others follow.
@@ -13,16 +13,28 @@ if TYPE_CHECKING:
     from workbench.widgets.atlas import AtlasBrowser
     from workbench.widgets.base import SessionWidget, on, register_widget
     from workbench.widgets.card import ComponentCard
+    from workbench.widgets.embedding_map import NeuronMap
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
     from workbench.widgets.showing import show
 
-__all__ = ["AtlasBrowser", "ComponentCard", "HeatmapViewer", "SessionWidget", "export", "on", "register_widget", "show"]
+__all__ = [
+    "AtlasBrowser",
+    "ComponentCard",
+    "HeatmapViewer",
+    "NeuronMap",
+    "SessionWidget",
+    "export",
+    "on",
+    "register_widget",
+    "show",
+]
 
 _HOMES = {
     "AtlasBrowser": "atlas",
     "ComponentCard": "card",
     "HeatmapViewer": "heatmap",
+    "NeuronMap": "embedding_map",
     "SessionWidget": "base",
     "export": "exporting",
     "on": "base",
