@@ -126,7 +126,9 @@ class NeuronMap(SessionWidget):
     near = traitlets.Dict(help="Neighbours of all points with their distances, unless they are too many.").tag(
         sync=True, **wire.arrays
     )
-    _renderer = traitlets.Unicode("", help="Set to canvas to do without WebGL.").tag(sync=True)
+    _renderer = traitlets.Enum(["", "canvas", "webgl"], "", help="What draws; empty for the better of the two.").tag(
+        sync=True
+    )
 
     def __init__(
         self,
@@ -511,7 +513,9 @@ class NeuronMap(SessionWidget):
             return
         made, block = self._map(), np.asarray(self.points["block"])
         rows = {one: row for row, one in enumerate(made.ids())}
-        listed = [rows[one] for one in (wanted.components if made.of == "components" else wanted.samples) if one in rows]
+        listed = [
+            rows[one] for one in (wanted.components if made.of == "components" else wanted.samples) if one in rows
+        ]
         listed += [rows[one] for one in self.table().index]
         order = list(dict.fromkeys(int(block[row]) for row in [*listed, *range(len(made))]))
         for number in order[:_RECORDED_BLOCKS]:

@@ -38,7 +38,7 @@ function render({ model, el }) {
   const caption = h("div", { class: "wb-map-caption" });
   const stage = h("div", { class: "wb-stage wb-dimmable" }, below, canvas, caption, zoom, tip);
   const legend = new Legend({ onfilter: setFilter });
-  const list = new List({ label: "Points, in the order of the colour", onselect: (i, event) => fromList(i, event), onhover: (i) => point(i), row: listRow });
+  const list = new List({ label: "List of points", onselect: (i, event) => fromList(i, event), onhover: (i) => point(i), row: listRow });
   list.onsight = (items) => { if (thumbs.isAvailable) thumbs.wantLoose(items); drawThumbs(); };
   const orderWord = h("span", { class: "wb-order" });
   const panels = new Panels({ list, order: orderWord, onopen: (name) => name === "points" && list.draw() });
@@ -74,8 +74,8 @@ function render({ model, el }) {
   const saveView = settled(400, () => state.put({ view_box: map.isFitted ? [] : map.box.map((v) => Math.round(v * 1e5) / 1e5) }));
   map = new PointMap(below, canvas, {
     data, thumbs, onview: () => { hideTip(); if (data.n) saveView(); }, oncontext: () => (root.dataset.drawn = map.webgl ? "webgl" : "canvas"),
-    // In an exported page the policy forbids what shaders are compiled with; the reader may also ask for the canvas.
-    isFixed: () => state.get("status") === "still" || state.get("_renderer") === "canvas",
+    // In an exported page the policy forbids what shaders are compiled with.
+    renderer: () => (state.get("status") === "still" ? "canvas" : state.get("_renderer")),
   });
   root.dataset.drawn = "canvas";
 

@@ -2,18 +2,17 @@
 import { css, eachFrame } from "../common/index.js";
 import { SIZES } from "./data.js";
 import { Stamps, trace } from "./stamps.js";
-import { GLIDE, WebGL, isSupported } from "./webgl.js";
+import { GLIDE, RIMS_BELOW, WebGL, isSupported } from "./webgl.js";
 
 const PAD = 22;
 const NEAREST = 400; // times the scale at which all is shown
-export const CANVAS_MOST = 20_000; // points that a canvas serves well
 const THUMB = { least: 34, most: 110, inSight: 160 };
 
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
 export class PointMap {
-  constructor(below, above, { data, thumbs, onview, oncontext, isFixed }) {
-    Object.assign(this, { below, above, data, thumbs, onview, oncontext, isFixed });
+  constructor(below, above, { data, thumbs, onview, oncontext, renderer }) {
+    Object.assign(this, { below, above, data, thumbs, onview, oncontext, renderer });
     this.ctx = above.getContext("2d");
     this.stamps = new Stamps();
     this.rings = new Stamps();
@@ -51,7 +50,10 @@ export class PointMap {
     this.members = new Uint8Array(n);
     this.nMembers = 0;
     this.selected = this.focus = this.hover = -1;
-    if (!keepView || this.isFitted) this.fit();
+    if (!keepView || this.isFitted) {
+      this.isFitted = true;
+      this.fit();
+    }
   }
 
   // A grid of lists of points, so that what lies at a place is found at once.
@@ -101,7 +103,8 @@ export class PointMap {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
     }
-    if (this.isFitted) this.fit();
+    if (this.wanted && width && height) this.box = this.wanted;
+    else if (this.isFitted) this.fit();
     this.drawAll();
   }
 
@@ -117,7 +120,7 @@ export class PointMap {
   }
 
   fit() {
-    if (!this.width) return;
+    if (!this.width || !this.height) return;
     this.look({ ...this.middle, s: this.fitting });
     this.isFitted = true;
   }
@@ -136,6 +139,8 @@ export class PointMap {
   }
 
   set box([left, bottom, right, top]) {
+    this.wanted = null;
+    if (!this.width || !this.height) return void (this.wanted = [left, bottom, right, top]); // not in the document yet
     this.look({ x: (left + right) / 2, y: (bottom + top) / 2, s: Math.min(this.width / (right - left), this.height / (top - bottom)) });
   }
 
@@ -154,6 +159,7 @@ export class PointMap {
 
   glide(to) {
     cancelAnimationFrame(this.gliding);
+    if (!this.width || !this.view.s) return;
     if (this.isStill) return to.fitted ? this.fit() : this.look(to);
     const from = { ...this.view }, start = performance.now();
     const step = (now) => {
@@ -303,9 +309,10 @@ export class PointMap {
 
   // Drawing --------------------------------------------------------------------------------------------------------------
 
-  // Which of the two draws: the graphics card where there is one, but not where each point has a symbol.
+  // Which of the two draws: the graphics card where there is one, but not where points have symbols, which it lacks.
   choose() {
-    const wanted = !this.isFixed() && !this.isAsleep && !this.paint.symbols && this.data.n > 0 && isSupported();
+    const renderer = this.renderer(), isFree = renderer !== "canvas" && !this.isAsleep && !this.paint.symbols && this.data.n > 0;
+    const wanted = isFree && isSupported(renderer === "webgl");
     if (wanted && !this.webgl) {
       try {
         this.webgl = new WebGL(this.below, {
@@ -317,7 +324,7 @@ export class PointMap {
         });
         this.upload();
       } catch {
-        this.isFixed = () => true; // no context, or the page's policy forbids compiling: the canvas serves
+        this.renderer = () => "canvas"; // no context, or the page's policy forbids compiling: the canvas serves
         this.webgl = null;
       }
       this.oncontext();
@@ -356,7 +363,7 @@ export class PointMap {
 
   drawNow(all) {
     const { ctx, data } = this, ratio = devicePixelRatio || 1;
-    if (!this.width || !this.inks.bg) return;
+    if (!this.width || !this.height || !this.view.s || !this.inks.bg) return;
     if (all && !this.isAsleep) {
       this.choose();
       if (this.webgl) {
@@ -384,20 +391,18 @@ export class PointMap {
     stamps.begin(width, height, rgb(this.inks.ground));
     const k = s * ratio, dx = width / 2 - x * k, dy = height / 2 + y * k;
     const radii = this.radii.map((r) => Math.round(4 * r * ratio) / 4), most = Math.max(...radii) * 1.5 + 2;
-    const [faint, edge] = [rgb(this.inks.dimInk), rgb(this.inks.rimInk)], small = Math.round(1.1 * ratio * 4) / 4;
-    const rimmed = data.n <= 50_000 && radii[0] > 1.4 * ratio, rim = Math.max(1, 0.8 * ratio);
-    for (let pass = data.nShown < data.n ? 0 : 1; pass < 2; pass++) {
-      for (let i = 0; i < data.n; i++) {
-        if (data.shown[i] !== pass) continue;
+    const [faint, edge] = [rgb(this.inks.dimInk), rgb(this.inks.rimInk)];
+    const rim = data.n <= RIMS_BELOW && radii[0] > 1.1 * ratio ? Math.max(0.75, 0.8 * ratio) : 0;
+    const small = stamps.brush(0, Math.round(1.1 * ratio * 4) / 4, 0);
+    const brushes = radii.map((r) => Array.from({ length: symbols ? 8 : 1 }, (_, symbol) => stamps.brush(symbol, r, rim)));
+    const { shown, n } = data;
+    for (let pass = data.nShown < n ? 0 : 1; pass < 2; pass++) {
+      for (let i = 0; i < n; i++) {
+        if (shown[i] !== pass) continue;
         const px = dx + position[2 * i] * k, py = dy - position[2 * i + 1] * k;
         if (px < -most || py < -most || px > width + most || py > height + most) continue;
-        if (!pass) {
-          stamps.stamp(0, small, 0, px, py, ...faint);
-          continue;
-        }
-        const r = radii[steps ? steps[i] : 0], symbol = symbols ? symbols[i] : 0, colour = colours[codes[i]];
-        if (rimmed) stamps.stamp(symbol, r + rim, 0, px, py, edge[0], edge[1], edge[2]);
-        stamps.stamp(symbol, r, 0, px, py, colour[0], colour[1], colour[2]);
+        if (pass) stamps.stamp(brushes[steps ? steps[i] : 0][symbols ? symbols[i] : 0], px, py, colours[codes[i]], edge);
+        else stamps.stamp(small, px, py, faint, faint);
       }
     }
     stamps.put(below.getContext("2d"));
@@ -409,14 +414,16 @@ export class PointMap {
     const { width, height } = this.above, k = s * ratio, dx = width / 2 - x * k, dy = height / 2 + y * k;
     const radii = this.radii.map((r) => Math.round(4 * (r + 1.2) * ratio) / 4), [bg, mark] = [rgb(this.inks.bg), rgb(this.inks.mark)];
     rings.begin(width, height, null);
+    const kinds = Array.from({ length: symbols ? 8 : 1 }, (_, symbol) => symbol);
+    const outer = radii.map((r) => kinds.map((symbol) => rings.brush(symbol, r + 1.75 * ratio, ratio)));
+    const inner = radii.map((r) => kinds.map((symbol) => rings.brush(symbol, r, 0)));
     for (let i = 0; i < data.n; i++) {
       if (!this.members[i]) continue;
       const px = dx + data.position[2 * i] * k, py = dy - data.position[2 * i + 1] * k;
       if (px < -20 || py < -20 || px > width + 20 || py > height + 20) continue;
-      const r = radii[steps ? steps[i] : 0], symbol = symbols ? symbols[i] : 0, colour = colours[codes[i]];
-      rings.stamp(symbol, r + 2.75 * ratio, 0, px, py, ...bg);
-      rings.stamp(symbol, r + 1.75 * ratio, 0, px, py, ...mark);
-      if (data.shown[i]) rings.stamp(symbol, r, 0, px, py, ...colour);
+      const step = steps ? steps[i] : 0, symbol = symbols ? symbols[i] : 0, colour = colours[codes[i]];
+      rings.stamp(outer[step][symbol], px, py, mark, bg);
+      if (data.shown[i]) rings.stamp(inner[step][symbol], px, py, colour, colour);
     }
     rings.put(this.ctx);
   }
@@ -526,11 +533,11 @@ export class PointMap {
       const area = [px - half, py - high, px + half, py + high];
       if (taken.some((t) => area[0] < t[2] && area[2] > t[0] && area[1] < t[3] && area[3] > t[1])) continue;
       taken.push(area);
-      ctx.globalAlpha = 0.84;
-      ctx.fillStyle = inks.bg;
-      ctx.beginPath();
-      ctx.roundRect(area[0], area[1], 2 * half, 2 * high, 5);
-      ctx.fill();
+      ctx.lineJoin = "round";
+      ctx.lineWidth = 4;
+      ctx.strokeStyle = inks.bg;
+      ctx.globalAlpha = 0.85;
+      ctx.strokeText(text, px, py + 0.5);
       ctx.globalAlpha = 1;
       ctx.fillStyle = inks.ink;
       ctx.fillText(text, px, py + 0.5);

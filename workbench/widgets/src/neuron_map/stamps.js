@@ -25,7 +25,7 @@ const PHASES = 2; // places between two pixels, along each side
 
 export class Stamps {
   constructor() {
-    this.masks = new Map();
+    this.brushes = new Map();
     this.sketch = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   }
 
@@ -34,6 +34,7 @@ export class Stamps {
     if (this.image?.width !== width || this.image?.height !== height) {
       this.image = new ImageData(width, height);
       this.words = new Uint32Array(this.image.data.buffer);
+      this.brushes.clear(); // they know where the next line of pixels begins
     }
     this.words.fill(ground ? word(ground) : 0);
     this.isClear = !ground;
@@ -43,56 +44,68 @@ export class Stamps {
     ctx.putImageData(this.image, 0, 0);
   }
 
-  // fill: the symbol itself; ring: a band around it, `gap` outside of its edge. Sizes in pixels of the picture.
-  mask(symbol, r, ring, px, py) {
-    const key = `${symbol} ${r} ${ring} ${px} ${py}`;
-    let mask = this.masks.get(key);
-    if (mask) return mask;
-    const half = Math.ceil(r * 1.4 + ring + 1), side = 2 * half + 1, { sketch } = this;
-    sketch.canvas.width = sketch.canvas.height = side; // which clears it
-    trace(sketch, symbol, half + 0.5 + px / PHASES, half + 0.5 + py / PHASES, r);
-    sketch.lineJoin = "round";
-    if (ring) {
-      sketch.lineWidth = ring;
-      sketch.stroke();
-    } else sketch.fill();
-    const pixels = sketch.getImageData(0, 0, side, side).data;
-    const at = [], alpha = [];
-    for (let i = 0; i < side * side; i++) {
-      if (pixels[4 * i + 3] < 8) continue;
-      at.push((i % side) - half, Math.floor(i / side) - half);
-      alpha.push(pixels[4 * i + 3]);
+  // What stamps a symbol of radius r within a rim, sizes in pixels of the picture: how far body and rim cover each pixel,
+  // for each place between two pixels.
+  brush(symbol, r, rim) {
+    const key = `${symbol} ${r} ${rim}`;
+    if (!this.brushes.has(key)) {
+      if (this.brushes.size > 400) this.brushes.clear();
+      this.brushes.set(key, Array.from({ length: PHASES * PHASES }, (_, k) => this.mask(symbol, r, rim, (k % PHASES) / PHASES, Math.floor(k / PHASES) / PHASES)));
     }
-    mask = { half, at: Int16Array.from(at), alpha: Uint8Array.from(alpha) };
-    if (this.masks.size > 600) this.masks.clear();
-    this.masks.set(key, mask);
-    return mask;
+    return this.brushes.get(key);
   }
 
-  stamp(symbol, r, ring, x, y, red, green, blue) {
-    const { width, height } = this.image;
-    const fx = Math.floor(x * PHASES) / PHASES, fy = Math.floor(y * PHASES) / PHASES;
-    const left = Math.floor(fx), top = Math.floor(fy);
-    const mask = this.mask(symbol, r, ring, Math.round((fx - left) * PHASES), Math.round((fy - top) * PHASES));
-    const { half, at, alpha } = mask;
+  mask(symbol, r, rim, px, py) {
+    const half = Math.ceil((r + rim) * 1.4 + 1), side = 2 * half + 1, { sketch } = this;
+    const coverage = (radius) => {
+      sketch.canvas.width = sketch.canvas.height = side; // which clears it
+      trace(sketch, symbol, half + 0.5 + px, half + 0.5 + py, radius);
+      sketch.fill();
+      return sketch.getImageData(0, 0, side, side).data;
+    };
+    const inner = coverage(r), outer = rim ? coverage(r + rim) : inner;
+    const at = [], offset = [], body = [], whole = [];
+    for (let i = 0; i < side * side; i++) {
+      if (outer[4 * i + 3] < 8) continue;
+      const [dx, dy] = [(i % side) - half, Math.floor(i / side) - half];
+      at.push(dx, dy);
+      offset.push(dy * this.image.width + dx);
+      body.push(inner[4 * i + 3]);
+      whole.push(Math.max(outer[4 * i + 3], inner[4 * i + 3]));
+    }
+    return { half, at: Int16Array.from(at), offset: Int32Array.from(offset), body: Uint8Array.from(body), whole: Uint8Array.from(whole) };
+  }
+
+  // Stamp at (x, y) in a colour, with the rim in another.
+  stamp(brush, x, y, [red, green, blue], [redRim, greenRim, blueRim]) {
+    const { words, isClear, image: { width, height } } = this;
+    const left = Math.floor(x), top = Math.floor(y);
+    const { half, at, offset, body, whole } = brush[Math.floor((x - left) * PHASES) + PHASES * Math.floor((y - top) * PHASES)];
     if (left < -half || top < -half || left >= width + half || top >= height + half) return;
     const inside = left >= half && top >= half && left < width - half && top < height - half;
-    const { words, isClear } = this, solid = 0xff000000 | (blue << 16) | (green << 8) | red;
-    for (let k = 0, j = 0; k < alpha.length; k++, j += 2) {
-      const px = left + at[j], py = top + at[j + 1];
-      if (!inside && (px < 0 || py < 0 || px >= width || py >= height)) continue;
-      const i = py * width + px, a = alpha[k];
-      if (a > 247) {
+    const solid = (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0, start = top * width + left;
+    for (let k = 0; k < body.length; k++) {
+      if (!inside) {
+        const px = left + at[2 * k], py = top + at[2 * k + 1];
+        if (px < 0 || py < 0 || px >= width || py >= height) continue;
+      }
+      const i = start + offset[k], b = body[k], a = whole[k];
+      if (b > 247) {
         words[i] = solid;
         continue;
       }
-      const old = words[i];
-      if (isClear && old >>> 24 === 0) {
-        words[i] = (a << 24) | (blue << 16) | (green << 8) | red;
+      const old = words[i], e = a - b, rest = 255 - a, before = old >>> 24;
+      if (isClear && before < 255) { // over what is clear or half clear: colours weigh as much as they cover
+        const under = (before * rest) / 255, sum = a + under || 1;
+        const mix = (c, edge, o) => (c * b + edge * e + o * under) / sum;
+        words[i] = ((Math.min(255, sum) << 24) | (mix(blue, blueRim, (old >> 16) & 255) << 16) | (mix(green, greenRim, (old >> 8) & 255) << 8) | mix(red, redRim, old & 255)) >>> 0;
         continue;
       }
-      const b = 255 - a, full = isClear ? Math.max(a, old >>> 24) : 255;
-      words[i] = (full << 24) | (((blue * a + ((old >> 16) & 255) * b) / 255) << 16) | (((green * a + ((old >> 8) & 255) * b) / 255) << 8) | ((red * a + (old & 255) * b) / 255);
+      // x / 255 as a product and a shift
+      const nb = ((blue * b + blueRim * e + ((old >> 16) & 255) * rest) * 257) >> 16;
+      const ng = ((green * b + greenRim * e + ((old >> 8) & 255) * rest) * 257) >> 16;
+      const nr = ((red * b + redRim * e + (old & 255) * rest) * 257) >> 16;
+      words[i] = 0xff000000 | (nb << 16) | (ng << 8) | nr;
     }
   }
 }

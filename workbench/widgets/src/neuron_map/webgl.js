@@ -8,26 +8,30 @@ import { SIZES } from "./data.js";
 const HOME = Symbol.for("workbench.contexts.1");
 const alive = (globalThis[HOME] ||= new Set());
 const MOST = 8;
-const RIMS_BELOW = 50_000;
+export const RIMS_BELOW = 50_000;
 export const GLIDE = 500; // milliseconds
 
 // The library indexes all points for its own gestures, which are not used: an index of one point, in the form it takes.
 const INDEX = new ArrayBuffer(32);
 new Uint8Array(INDEX).set([0xdb, 0x18, 16, 0, 1, 0, 0, 0]);
 
-// Whether a context can be had and can do what is needed; asked once.
+// Whether a context can be had that does what is needed, and on a graphics card: where the processor stands in for one,
+// stamping on a canvas takes half the time. Asked once.
 let answer = null;
-export function isSupported() {
+export function isSupported(anyway = false) {
   if (answer === null) {
+    answer = { can: false, isFast: false };
     try {
       const gl = document.createElement("canvas").getContext("webgl");
-      answer = Boolean(gl && ["OES_texture_float", "OES_element_index_uint", "WEBGL_color_buffer_float", "EXT_float_blend"].every((name) => gl.getExtension(name)));
+      const names = gl?.getExtension("WEBGL_debug_renderer_info"), name = names ? String(gl.getParameter(names.UNMASKED_RENDERER_WEBGL)) : "";
+      answer.can = Boolean(gl && ["OES_texture_float", "OES_element_index_uint", "WEBGL_color_buffer_float", "EXT_float_blend"].every((one) => gl.getExtension(one)));
+      answer.isFast = !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
       gl?.getExtension("WEBGL_lose_context")?.loseContext();
     } catch {
-      answer = false;
+      // no context: the canvas serves
     }
   }
-  return answer;
+  return answer.can && (answer.isFast || anyway);
 }
 
 export class WebGL {
@@ -100,8 +104,8 @@ export class WebGL {
   // radii: of each step, in pixels of the page; small: of points that are filtered out.
   look({ x, y, s }, radii, small) {
     if (this.isClosed) return;
-    const rimmed = radii.map((r) => 2 * r + (r > 2 ? 1.6 : 0.8));
-    const sizes = [...radii.map((r) => 2 * r), 2 * small, ...rimmed];
+    const steps = Array.from({ length: SIZES }, (_, k) => radii[Math.min(k, radii.length - 1)]);
+    const sizes = [...steps.map((r) => 2 * r), 2 * small, ...steps.map((r) => 2 * r + (r > 2 ? 1.6 : 0.8))];
     if (String(sizes) !== this.sizes) {
       this.sizes = String(sizes);
       this.plot.set({ pointSize: sizes });
