@@ -157,7 +157,6 @@ def test_large_maps_stay_within_the_budget_and_send_columns_as_they_are_used(n):
 
 def test_neighbours_that_are_too_many_are_asked_for(monkeypatch, session):
     monkeypatch.setattr("workbench.widgets.points.NEAR_BYTES", 100)
-    monkeypatch.setattr("workbench.widgets.points.near_payload.__defaults__", (100,))
     widget = NeuronMap(session, "bn2")
     assert widget.wait(20) and widget.near == {}
     page, made = Page(widget), session.point_map("bn2")
@@ -204,7 +203,7 @@ def test_blocks_are_small_and_of_neighbours():
     assert within < 0.4 and blocks(np.zeros((200, 2))).max() == 3
 
 
-# Plain arrays -----------------------------------------------------------------------------------------------------------
+# Plain arrays ---------------------------------------------------------------------------------------------------------
 
 
 def test_plain_arrays_need_no_session():
@@ -262,7 +261,7 @@ def test_hardly_any_points(n):
     assert len(plain_map(np.zeros((n, 2)))[0]) == n
 
 
-# Filter, selection, order -------------------------------------------------------------------------------------------------
+# Filter, selection, order ---------------------------------------------------------------------------------------------
 
 
 def test_the_table_is_what_passes_in_the_order_of_the_colour(widget):
@@ -373,7 +372,7 @@ def test_what_it_cannot_show_is_explained(session, source, options, words):
         NeuronMap(session if source == "session" else source, **options)
 
 
-# Stills ---------------------------------------------------------------------------------------------------------------------
+# Stills ---------------------------------------------------------------------------------------------------------------
 
 
 def test_the_still_has_picture_legend_groups_and_what_the_projection_is_worth(widget):
@@ -384,7 +383,10 @@ def test_the_still_has_picture_legend_groups_and_what_the_projection_is_worth(wi
     assert int(still.rows["points"].sum()) == 300
     notes = " ".join(still.notes)
     assert (
-        "fake, seed 0" in notes and "trustworthiness 0.900" in notes and "20 in the set" in notes and "apart" in notes
+        "fake, seed 0" in notes
+        and "Trustworthiness of the plane 0.900" in notes
+        and "20 in the set" in notes
+        and "apart" in notes
     )
     plain = widget.still().pictures[0].pixels
     widget.color_by = "cluster"

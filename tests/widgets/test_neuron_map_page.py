@@ -1,4 +1,4 @@
-"""NeuronMap in a real browser: exported pages, gestures, neighbours, keyboard, both ways of drawing, and how fast it is."""
+"""NeuronMap in a real browser: exported pages, gestures, neighbours, keyboard, both ways of drawing, speed."""
 
 import numpy as np
 import pandas as pd
@@ -307,10 +307,18 @@ def test_new_coordinates_are_glided_to_unless_motion_is_not_wanted(chrome, sessi
         if reduced:
             page.page.emulate_media(reduced_motion="reduce")
         page.page.evaluate(
-            """() => { window.pictures = new Set(); const c = document.querySelector('.wb-points');
-                const note = () => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let sum = 0;
-                    for (let i = 0; i < d.length; i += 97) sum = (sum * 31 + d[i]) % 1e9; pictures.add(sum);
-                    requestAnimationFrame(note); }; note(); }"""
+            """() => {
+                window.pictures = new Set();
+                const c = document.querySelector('.wb-points');
+                const note = () => {
+                    const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+                    let sum = 0;
+                    for (let i = 0; i < d.length; i += 97) sum = (sum * 31 + d[i]) % 1e9;
+                    pictures.add(sum);
+                    requestAnimationFrame(note);
+                };
+                note();
+            }"""
         )
         widget._show(session.point_map("bn2", preview=True))
         page.settle()
@@ -329,11 +337,14 @@ def test_both_ways_of_drawing_show_the_points(chrome, session, renderer):
         if renderer == "webgl" and page.page.locator(".wb-map").get_attribute("data-drawn") != "webgl":
             pytest.skip("this Chromium has no WebGL")
         colours = page.page.evaluate(
-            """() => { const c = document.querySelector('.wb-points'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
-                const near = (i, [r, g, b]) => Math.abs(d[i] - r) + Math.abs(d[i + 1] - g) + Math.abs(d[i + 2] - b) < 12 && d[i + 3] > 250;
-                const found = [[0, 114, 178], [230, 159, 0], [0, 158, 115]].map(() => 0);
-                for (let i = 0; i < d.length; i += 4) [[0, 114, 178], [230, 159, 0], [0, 158, 115]].forEach((c, k) => found[k] += near(i, c));
-                return found; }"""
+            """wanted => {
+                const c = document.querySelector('.wb-points');
+                const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, found = wanted.map(() => 0);
+                for (let i = 0; i < d.length; i += 4) wanted.forEach((colour, k) =>
+                    found[k] += d[i + 3] > 250 && colour.every((v, j) => Math.abs(d[i + j] - v) < 6));
+                return found;
+            }""",
+            [[0, 114, 178], [230, 159, 0], [0, 158, 115]],
         )
         assert min(colours) > 200, colours
         assert [e for e in page.errors if "GL Driver Message" not in e] == []
@@ -406,7 +417,8 @@ def test_an_exported_page_colours_by_all_columns_and_links(chrome, session, tmp_
 
 _PACE = """async (frames) => {
     const c = document.querySelector('.wb-map canvas[role=application]'), b = c.getBoundingClientRect(), times = [];
-    const send = (type, x, y) => c.dispatchEvent(new PointerEvent(type, {clientX: b.left + x, clientY: b.top + y, pointerId: 1, button: 0}));
+    const send = (type, x, y) => c.dispatchEvent(
+        new PointerEvent(type, {clientX: b.left + x, clientY: b.top + y, pointerId: 1, button: 0}));
     const frame = () => new Promise(next => requestAnimationFrame(next));
     c.setPointerCapture = () => {};
     send('pointerdown', 300, 200);

@@ -1,4 +1,4 @@
-"""Widgets: an atlas of concepts, a map of neurons, a card, a viewer for heatmaps, and `show`, which brings them together.
+"""Widgets: an atlas of concepts, a map of neurons, a card, a viewer for heatmaps, and `show`, which unites them.
 
 Each stands on anywidget and is an ordinary ipywidgets widget. They share the session's selection: what is clicked in
 one, the others follow.

@@ -22,6 +22,7 @@ from workbench.widgets.points import (
     blocks,
     check_filter,
     column_facts,
+    in_words,
     near_payload,
     passing,
     payload,
@@ -96,7 +97,7 @@ class NeuronMap(SessionWidget):
         sync=True, view=True
     )
     filter = traitlets.Dict(
-        help="What passes, by column: [low, high] with None for no limit, or a list of names; others are small and grey."
+        help="What passes, by column: [low, high], None for no limit, or a list of names; others are small and grey."
     ).tag(sync=True, view=True)
     only_linked = traitlets.Bool(False, help="Show the selected set alone, once there is one.").tag(
         sync=True, view=True
@@ -453,20 +454,21 @@ class NeuronMap(SessionWidget):
         )  # fmt: skip
         what = f"{len(made)} {made.of if made.layer else 'points'}"
         alt = f"Scatter of {what}{f' of {made.layer}' if made.layer else ''}, coloured by {name or 'nothing'}"
-        notes = [f"Layout: {made.layout}."]
+        facts = [f"distance {made.distance}" if made.distance else "", f"seed {made.seed}" if made.layer else ""]
+        notes = [f"Layout: {', '.join([made.layout, *(one for one in facts if one and one not in made.layout)])}."]
         if made.layer and not self.is_preview:
             notes.append(
-                f"Of the neighbours on the plane {made.trustworthiness:.0%} can be trusted (trustworthiness "
-                f"{made.trustworthiness:.3f}); gaps and sizes of groups mean little."
+                f"Trustworthiness of the plane {made.trustworthiness:.3f}, where 1 means that neighbours on it are "
+                "neighbours in the full space; gaps and sizes of groups mean little."
             )
         if members or selected >= 0:
             one = f", {self._one()} selected" if selected >= 0 else ""
             lines = f", joined to its {len(near)} nearest in the full space" if near else ""
             notes.append(f"{len(members)} in the set{one}{lines}.")
         if int(shown.sum()) < len(made):
-            notes.append(f"{int(shown.sum())} of {len(made)} pass the filter {self.filter}.")
+            notes.append(f"{int(shown.sum())} of {len(made)} pass the filter: {in_words(self.filter)}.")
         if made.is_apart.any():
-            notes.append(f"{int(made.is_apart.sum())} lie apart below: the distance says nothing about them.")
+            notes.append(f"Apart, below, because the distance says nothing about them: {int(made.is_apart.sum())}.")
         groups = f" in {len(made.cluster_names)} groups" if made.cluster_names else ""
         title = self.title or (f"Map of {made.layer}" if made.layer else "Map")
         return Still(title, what + groups, [Picture(picture, alt)], legend, self._groups(), notes)

@@ -12,7 +12,18 @@ from workbench.core.errors import BadValueError, NotFiniteError, ShapeError
 from workbench.core.results import PointMap
 from workbench.widgets.columns import described
 
-__all__ = ["blocks", "column_facts", "digest_of", "near_payload", "payload", "plain_map", "smallest"]
+__all__ = [
+    "blocks",
+    "check_filter",
+    "column_facts",
+    "digest_of",
+    "in_words",
+    "near_payload",
+    "passing",
+    "payload",
+    "plain_map",
+    "smallest",
+]
 
 QUANTISED_FROM = 1_000_000
 """Bytes of coordinates above which they are sent in 16 bits."""
@@ -63,7 +74,7 @@ def plain_map(
         back = np.argsort(order)
         near = np.where(near >= 0, back[near], -1)[order].astype(np.int32)
         far = far[order]
-    names = ()
+    names: tuple[str, ...] = ()
     if "cluster" in named and named["cluster"].dtype.kind not in "iu":
         known, codes = np.unique(named["cluster"].astype(str), return_inverse=True)
         names, named["cluster"] = tuple(known.tolist()), codes
@@ -91,9 +102,6 @@ def _neighbours(vectors: Any, n: int, distance: str) -> tuple[np.ndarray, np.nda
 def column_facts(made: PointMap) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """What there is to colour by, and its numbers in as few bytes as hold them."""
     facts, values = described(made.columns, made.cluster_names)
-    for one in facts:  # the script counts groups and cuts at the eighth; names beyond a thousand are not sent
-        if one["kind"] == "number" and "bulk" in one:
-            one["bulk"] = list(map(float, one["bulk"]))
     return facts, {name: smallest(array) for name, array in values.items()}
 
 
@@ -139,11 +147,11 @@ def payload(made: PointMap, facts: list[dict[str, Any]], *, labels: list[str] | 
     return found
 
 
-def near_payload(made: PointMap, digest: str, limit: int = NEAR_BYTES) -> dict[str, Any]:
+def near_payload(made: PointMap, digest: str, limit: int = 0) -> dict[str, Any]:
     """All neighbours and their distances, as many as `limit` bytes take; nothing if that is less than one each."""
     n, kept = made.neighbours.shape
     kind: Any = np.uint16 if n < 65_535 else np.uint32
-    k = min(kept, limit // max(1, n * (np.dtype(kind).itemsize + 4)))
+    k = min(kept, (limit or NEAR_BYTES) // max(1, n * (np.dtype(kind).itemsize + 4)))
     if k < 1:
         return {}
     ids = np.where(made.neighbours[:, :k] < 0, np.iinfo(kind).max, made.neighbours[:, :k]).astype(kind)
@@ -237,3 +245,22 @@ def passing(filter_: Mapping[str, list[Any]], made: PointMap) -> np.ndarray:
             low, high = (-np.inf if wanted[0] is None else wanted[0]), (np.inf if wanted[1] is None else wanted[1])
             shown &= (values >= low) & (values <= high)
     return shown
+
+
+def in_words(filter_: Mapping[str, list[Any]]) -> str:
+    """A filter as people say it.
+
+    Examples
+    --------
+    >>> in_words({"frequency": [0.1, None], "class": ["circle", "square"]})
+    'frequency from 0.1; class circle or square'
+    """
+    parts = []
+    for name, wanted in filter_.items():
+        if all(isinstance(v, str) for v in wanted):
+            said = " or ".join(wanted)
+        else:
+            ends = [f"{word} {v:.3g}" for word, v in zip(("from", "to"), wanted, strict=True) if v is not None]
+            said = " ".join(ends) or "any"
+        parts.append(f"{name.replace('_', ' ')} {said}")
+    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""A scatter of points as a picture, for stills: the colours, sizes and marks of the live map, drawn without a browser."""
+"""A scatter of points as a picture, for stills: colours, sizes and marks of the live map, drawn without a browser."""
 
 from __future__ import annotations
 
@@ -104,10 +104,10 @@ def scatter(
     def disc(i: int, r: float, colour: Any) -> None:
         draw.ellipse((x[i] - r, y[i] - r, x[i] + r, y[i] + r), fill=tuple(map(int, colour)))
 
-    for i in np.flatnonzero(inside & ~shown):
+    for i in np.flatnonzero(inside & ~shown).tolist():
         disc(i, 1.1 * _SCALE, _DIM)
     rim = n <= 20_000
-    for i in np.flatnonzero(inside & shown):
+    for i in np.flatnonzero(inside & shown).tolist():
         if rim:
             disc(i, radius[i] + 0.7 * _SCALE, _RIM)
         disc(i, radius[i], colours[i])

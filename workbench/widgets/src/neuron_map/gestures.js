@@ -113,8 +113,8 @@ export function gestures(map, canvas, { tool, pick, toggle, extend, choose, memb
       }
     } else if (event.key === "Enter") here() >= 0 && pick(here());
     else if (event.key === " ") here() >= 0 && toggle(here());
-    else if (event.key === "+" || event.key === "=") map.zoom(1.35);
-    else if (event.key === "-") map.zoom(1 / 1.35);
+    else if (event.key === "+" || event.key === "=") map.zoomAt(1.35, map.focus >= 0 ? map.focus : map.selected);
+    else if (event.key === "-") map.zoomAt(1 / 1.35, map.focus >= 0 ? map.focus : map.selected);
     else if (event.key === "0") map.glideFit();
     else if (event.key === "Escape") {
       if (map.trail) {

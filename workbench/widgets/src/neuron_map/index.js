@@ -34,7 +34,7 @@ function render({ model, el }) {
   const canvas = h("canvas", { class: "wb-canvas", tabIndex: 0, role: "application", "aria-label": "Map of points. Arrows go to the next point in a direction, Enter selects, Space adds to the set." });
   const tip = h("div", { class: "wb-tip", hidden: true, "aria-hidden": "true" });
   const zoom = h("div", { class: "wb-zoom wb-group", role: "group", "aria-label": "Zoom" },
-    button("minus", "Zoom out", () => map.zoom(1 / 1.6)), button("plus", "Zoom in", () => map.zoom(1.6)), button("fit", "Show all", () => map.glideFit()));
+    button("minus", "Zoom out", () => map.zoomAt(1 / 1.6, map.selected)), button("plus", "Zoom in", () => map.zoomAt(1.6, map.selected)), button("fit", "Show all", () => map.glideFit()));
   const caption = h("div", { class: "wb-map-caption" });
   const stage = h("div", { class: "wb-stage wb-dimmable" }, below, canvas, caption, zoom, tip);
   const legend = new Legend({ onfilter: setFilter });

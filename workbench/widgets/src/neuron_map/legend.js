@@ -36,7 +36,7 @@ export class Legend {
     const others = Object.entries(filter).filter(([name]) => name !== column?.name);
     this.others.hidden = !others.length;
     replace(this.others, others.map(([name, wanted]) => h("span", { class: "wb-chip wb-chip-filter" },
-      h("span", {}, `${words(name)}: ${typeof (wanted[0] ?? wanted[1]) === "string" ? wanted.join(", ") : `${wanted[0] === null ? "" : number(wanted[0])}–${wanted[1] === null ? "" : number(wanted[1])}`}`),
+      h("span", {}, `${words(name)}: ${said(wanted)}`),
       button("close", `Do not filter by ${words(name)}`, () => this.onfilter(name, null, true), { class: "wb-button wb-icon-only wb-bare" }))));
   }
 
@@ -45,6 +45,7 @@ export class Legend {
     this.name.textContent = words(column.name);
     this.numbers.hidden = isGroups;
     this.groups.hidden = !isGroups;
+    this.colour.classList.toggle("wb-legend-wide", isGroups);
     if (isGroups) return this.loadGroups(wanted);
     this.low.textContent = (scale.isCut[0] ? "≤ " : "") + number(scale.low);
     this.high.textContent = (scale.isCut[1] ? "≥ " : "") + number(scale.high);
@@ -112,6 +113,12 @@ export class Legend {
     const keys = symbol.labels.map((label, i) => h("span", { class: "wb-key", title: `${SYMBOLS[i]}: ${label}` }, swatch(i, 5, inks), h("span", { class: "wb-key-text" }, label)));
     replace(this.symbol, h("span", { class: "wb-label" }, `symbol: ${words(symbol.column.name)}`), keys);
   }
+}
+
+function said(wanted) {
+  if (typeof (wanted[0] ?? wanted[1]) === "string") return wanted.join(", ");
+  const [low, high] = wanted;
+  return low === null ? `≤ ${number(high)}` : high === null ? `≥ ${number(low)}` : `${number(low)} to ${number(high)}`;
 }
 
 export const words = (name) => name.replaceAll("_", " ");

@@ -149,6 +149,13 @@ export class PointMap {
     this.look({ s, x: x - (px - this.width / 2) / s, y: y + (py - this.height / 2) / s });
   }
 
+  // Towards a point where it is in sight, else towards the middle.
+  zoomAt(factor, i) {
+    const [px, py] = i >= 0 ? this.screen(i) : [-1, -1];
+    if (px >= 0 && py >= 0 && px <= this.width && py <= this.height) this.zoom(factor, px, py);
+    else this.zoom(factor);
+  }
+
   pan(dx, dy) {
     this.look({ x: this.view.x - dx / this.view.s, y: this.view.y + dy / this.view.s });
   }
@@ -412,7 +419,7 @@ export class PointMap {
   drawRings(ratio) {
     const { data, rings, view: { x, y, s } } = this, { codes, colours, steps, symbols } = this.paint;
     const { width, height } = this.above, k = s * ratio, dx = width / 2 - x * k, dy = height / 2 + y * k;
-    const radii = this.radii.map((r) => Math.round(4 * (r + 1.2) * ratio) / 4), [bg, mark] = [rgb(this.inks.bg), rgb(this.inks.mark)];
+    const radii = this.radii.map((r) => Math.round(4 * (r + 1.2) * ratio) / 4), [bg, mark, faint] = [rgb(this.inks.bg), rgb(this.inks.mark), rgb(this.inks.dimInk)];
     rings.begin(width, height, null);
     const kinds = Array.from({ length: symbols ? 8 : 1 }, (_, symbol) => symbol);
     const outer = radii.map((r) => kinds.map((symbol) => rings.brush(symbol, r + 1.75 * ratio, ratio)));
@@ -423,7 +430,8 @@ export class PointMap {
       if (px < -20 || py < -20 || px > width + 20 || py > height + 20) continue;
       const step = steps ? steps[i] : 0, symbol = symbols ? symbols[i] : 0, colour = colours[codes[i]];
       rings.stamp(outer[step][symbol], px, py, mark, bg);
-      if (data.shown[i]) rings.stamp(inner[step][symbol], px, py, colour, colour);
+      const fill = data.shown[i] ? colour : faint;
+      rings.stamp(inner[step][symbol], px, py, fill, fill);
     }
     rings.put(this.ctx);
   }
