@@ -386,7 +386,7 @@ def test_the_still_has_picture_legend_groups_and_what_the_projection_is_worth(wi
         "fake, seed 0" in notes
         and "Trustworthiness of the plane 0.900" in notes
         and "20 in the set" in notes
-        and "apart" in notes
+        and "Apart" in notes
     )
     plain = widget.still().pictures[0].pixels
     widget.color_by = "cluster"

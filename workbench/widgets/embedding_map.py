@@ -206,10 +206,12 @@ class NeuronMap(SessionWidget):
             self.submit(self._preview, topic="preview", title=title, quiet=True).add_done_callback(self._made)
         self.submit(self._fitted, topic="map", title=title).add_done_callback(self._made)
 
-    def _preview(self) -> PointMap | None:
+    def _preview(self, progress: Any = None) -> PointMap | None:
         method = self._method()
-        known = getattr(self.session, "has_fitted", None)
-        return None if known is not None and known(method) else self.session.preview(method)
+        try:
+            return None if self.session.has_fitted(method) else self.session.preview(method, progress=progress)
+        except WorkbenchError:  # what is in the way of a preview is in the way of the map, which tells
+            return None
 
     def _fitted(self, progress: Any = None) -> PointMap:
         return self.session.fit(self._method(), progress=progress).map_
