@@ -81,8 +81,8 @@ test: lint chromium
 		$(PYTEST) -m "browser and not net and not slow" --collect-only -q; \
 	fi
 
-# Every test that needs no accelerator, then the package on the other Pythons found, then on its lowest versions.
-test-all: test
+# Every test that needs no accelerator (those of tests/parity compare with the reference package), then the package on the other Pythons found, then on its lowest versions.
+test-all: test peers
 	$(PYTEST) $(PARALLEL) -m "slow and not gpu and not net" $(PYTEST_ARGS)
 	@for p in python3.11 python3.12 python3.13; do \
 		$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "No $$p here: left out."; continue; }; \

@@ -110,7 +110,8 @@ def test_the_store_commands_load_nothing_heavy(store):
 
 def test_our_errors_are_a_message_and_a_hint(capsys, store):
     status, out, err = run(capsys, "prune", "--max-gb", "-1")
-    assert status == 2 and out == "" and err == "error: `max_bytes` must be at least 0; got -1000000000.\n"
+    assert status == 2 and out == ""
+    assert err == "error: --max-gb must be a number of at least 0; got -1.\n       For example 5.\n"
     status, out, err = run(capsys, "clean")
     assert status == 2 and err.splitlines() == [
         "error: What shall be dropped?",
@@ -177,6 +178,11 @@ def test_status_tells_unfinished_passes(capsys, store):
     assert "nobody is writing it: the same sweep goes on from there" in out
     _, out, _ = run(capsys, "status", recipe(kind="pass").digest[:7])
     assert "Shards    2, nobody is writing it" in out
+    with shards.lock():
+        shards.write(1, {"v": np.zeros(2)})
+        shards.seal({"skipped": 3})
+    _, out, _ = run(capsys, "status", recipe(kind="pass").digest[:7])
+    assert "Shards    2, complete, 3 samples left out\n" in out
 
 
 def test_status_explains_one_result(capsys, store):
@@ -184,7 +190,9 @@ def test_status_explains_one_result(capsys, store):
     status, out, _ = run(capsys, "status", recipe(1).digest[:8])
     assert status == 0 and out.startswith("made ") and "used by atlas-07" in out
     assert "Array     values: F32 (25000,)" in out and '"layer": "layer4"' in out and '"n_samples": 2048' in out
-    assert run(capsys, "status", "123456")[1] == "not stored: 123456\n"
+    status, out, _ = run(capsys, "status", "123456")
+    assert status == 1 and out.startswith("not stored: 123456\n`workbench status --all` lists")
+    assert run(capsys, "status", "123456", "--json")[0] == 1
     status, _, err = run(capsys, "status", "12")
     assert status == 2 and "six digits" in err
 
@@ -253,6 +261,20 @@ def test_clean_without_anybody_to_ask(capsys, store, monkeypatch):
     assert run(capsys, "clean", "--everything", "--yes")[0] == 0 and store.entries() == []
 
 
+@pytest.mark.parametrize("words", [["--max-gb", "-1"], ["--older-than-days", "nan"], ["--max-gb", "inf"]])
+def test_limits_that_make_no_sense_are_named_as_they_were_given(capsys, store, words):
+    status, _, err = run(capsys, "prune", *words)
+    assert status == 2 and f"{words[0]} must be a number of at least 0; got {words[1]}" in err
+
+
+def test_clean_names_what_could_have_been_meant(capsys, store):
+    fill(store)
+    _, out, _ = run(capsys, "clean", "--model", "resnet-tyo")
+    assert out == "There is nothing to drop.\nThe store holds results of resnet-toy@3f9a….\n"
+    _, out, _ = run(capsys, "clean", "--data", "tyo")
+    assert out.endswith("The store holds results of toy@0123….\n")
+
+
 # --- doctor ----------------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +318,9 @@ def test_doctor_tells_a_store_that_cannot_be_used(capsys, tmp_path):
     status, out, _ = run(capsys, "doctor", "--store", str(tmp_path / "file"))
     assert status == 1 and "is a file" in out
     assert report.health(tmp_path / "new")["problem"] == "" and not (tmp_path / "new").exists()
+    # A folder that cannot be made, where a store does not exist yet.
+    nowhere = next((p for p in ("/proc/none", "/sys/none") if os.path.isdir(os.path.dirname(p))), None)
+    assert nowhere is None or "can be written" not in report.health(nowhere)["text"]
 
 
 # --- sweep -----------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def test_public_means_documented(name):
 
 def test_each_record_has_a_figure():
     records = [n for n in results.__all__ if issubclass(getattr(results, n), results.Result) and n != "Result"]
-    assert sorted(FIGURES) == sorted(records)
+    assert sorted(FIGURES) == sorted([*records, "Bars"])  # bars are no result of a method, and have a figure too
 
 
 def test_a_wrong_name_is_helped():

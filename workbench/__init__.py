@@ -14,6 +14,8 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from workbench.core.errors import nearest
+
 if TYPE_CHECKING:
     from workbench import data, methods, widgets
     from workbench.attribution.base import Target
@@ -41,7 +43,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}. {nearest(name, __all__)}".strip())
     home = _HOMES[name]
     value = getattr(importlib.import_module(home), name) if home else importlib.import_module(f"{__name__}.{name}")
     globals()[name] = value  # asked for once only

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 import traceback
@@ -250,9 +251,12 @@ def _status(given: argparse.Namespace) -> int:
         if given.verify:
             told["damaged"] = [{"digest": d.digest, "path": str(d.path), "reason": d.reason} for d in damages]
         _say(json.dumps(told, indent=1))
-        return 1 if damages else 0
+        return 1 if damages or (given.digest and not told["entries"]) else 0
     if given.digest:
         _say(*report.describe_entry(store, given.digest))
+        if store.entry(given.digest) is None:
+            _say(f"`workbench status --all` lists what is in {store.path}.")
+            return 1
     else:
         _say(*report.describe_store(store, limit=None if given.all else 20))
     if given.verify:
@@ -278,6 +282,11 @@ examples:
 
 
 def _prune(given: argparse.Namespace) -> int:
+    for option in ("max_gb", "older_than_days"):
+        value = getattr(given, option)
+        if value is not None and not 0 <= value < math.inf:
+            name = f"--{option.replace('_', '-')}"
+            raise BadValueError(f"{name} must be a number of at least 0; got {value:g}.", hint="For example 5.")
     max_bytes = None if given.max_gb is None else int(given.max_gb * 1e9)
     gone = _open(given).prune(max_bytes, given.older_than_days, dry_run=given.dry_run)
     _say_gone(gone, given.dry_run)
@@ -309,6 +318,8 @@ def _clean(given: argparse.Namespace) -> int:
     store = _open(given)
     would_go = store.clean(given.model, given.data, everything=given.everything, dry_run=True)
     _say_gone(would_go, True)
+    if not would_go and not given.everything and (known := _known(store, given)):
+        _say(f"The store holds results of {', '.join(known)}.")
     if given.dry_run or (not would_go and not given.everything):
         return 0
     if not given.yes and would_go:
@@ -323,6 +334,16 @@ def _clean(given: argparse.Namespace) -> int:
     if would_go:
         _say(f"Dropped {len(gone)}.")
     return 0
+
+
+def _known(store: TieredStore, given: argparse.Namespace) -> list[str]:
+    """Names of the models and data sets that could have been meant."""
+    from workbench.store.recipe import shorten
+
+    entries = store.entries()
+    names = [e.model for e in entries] if given.model else []
+    names += [e.data for e in entries] if given.data else []
+    return sorted({shorten(name) for name in names if name})
 
 
 def _open(given: argparse.Namespace) -> TieredStore:

@@ -13,7 +13,14 @@ from torch import nn
 import workbench as wb
 from workbench.attribution.crp import concept_maps, explain, heat
 from workbench.attribution.targets import Target
-from workbench.core.errors import BadValueError, NoPredictionError, NotFiniteError, ShapeError, UnknownComponentError
+from workbench.core.errors import (
+    BadValueError,
+    IncompleteError,
+    NoPredictionError,
+    NotFiniteError,
+    ShapeError,
+    UnknownComponentError,
+)
 from workbench.data.torch_data import TorchData
 from workbench.models.card import Card
 from workbench.models.handle import ModelHandle
@@ -73,16 +80,20 @@ def test_what_is_no_target_is_refused(text):
         Target.parse("component:layer4")
 
 
-@pytest.mark.parametrize("index", [-1, 1.5, True])
+@pytest.mark.parametrize("index", [-1, 1.5, True, None, float("inf"), [0, 1]])
 def test_outputs_are_whole_numbers(index):
     with pytest.raises(BadValueError):
         Target.logit(index)
     with pytest.raises(BadValueError):
         Target.box(index)
-    with pytest.raises(BadValueError):
-        Target.box(0, index)
+    if index is not None:
+        with pytest.raises(BadValueError):
+            Target.box(0, index)
     with pytest.raises(BadValueError):
         Target.token(0, index)
+    if index != -1:
+        with pytest.raises(BadValueError, match="position of a sequence"):
+            Target.token(index, 0)
 
 
 def seeds(target, **more):
@@ -453,12 +464,42 @@ def test_a_sweep_leaves_out_samples_without_a_box_and_counts_them(open_placed, c
     assert references.n_samples == 7 and set(references.ids[0].tolist()) <= set(full)
 
 
-def test_a_sweep_in_which_no_sample_has_a_box(open_placed):
+@pytest.mark.parametrize("keep", ["tables", "references"])
+def test_a_sweep_of_boxes_does_not_answer_for_the_activations_of_the_data(open_placed, keep):
     session = open_placed(Cells())
-    session.sweep("relu", target="box:0:any:5")
-    assert not session.relevances("relu", target="box:0:any:5").is_valid.any()
-    references = session.references("relu", by="relevance", target="box:0:any:5")
-    assert references.n_samples == 0 and references.ids.unique().tolist() == [-1]
+    before = session.activations("relu")
+    plan = session.sweep(["relu", "head"], target="box:0", keep=keep)
+    assert plan.kinds == ("relevance",) and "activations" not in str(plan)
+    assert session.references("relu", by="relevance", k=4, target="box:0").n_samples == 7
+    for layer in ("relu", "head"):  # one swept before, one not
+        assert session.activations(layer).is_valid.all()
+        assert session.references(layer, k=11).n_samples == 11
+    torch.testing.assert_close(session.activations("relu").values, before.values, rtol=0, atol=0)
+    passes = []
+    hook = session.model.module.register_forward_pre_hook(lambda m, a: passes.append(len(a[0])))
+    session.sweep(["relu", "head"], target="box:0", keep=keep)
+    hook.remove()
+    assert not passes  # it is all there
+
+
+def test_kept_references_by_relevance_of_boxes_are_those_of_the_tables(open_placed):
+    session = open_placed(Cells())
+    session.sweep("relu", target="box:0", keep="references")
+    kept = session.references("relu", by="relevance", k=4, target="box:0")
+    with pytest.raises(IncompleteError, match="kept references alone"):
+        session.relevances("relu", target="box:0")
+    session.sweep("relu", target="box:0")
+    tables = session.references("relu", by="relevance", k=4, target="box:0")
+    assert kept.recipe != tables.recipe and torch.equal(kept.ids, tables.ids)
+    assert torch.equal(kept.values, tables.values) and torch.equal(kept.target, tables.target)
+
+
+@pytest.mark.parametrize("keep", ["tables", "references"])
+def test_a_sweep_in_which_no_sample_has_a_box(open_placed, keep):
+    session = open_placed(Cells())
+    for _ in range(2):  # and who asks again is told again
+        with pytest.raises(NotFiniteError, match="None of the 11 samples .* for the target box:0:any:5"):
+            session.sweep("relu", target="box:0:any:5", keep=keep)
 
 
 def test_a_session_explains_tokens(open_placed):

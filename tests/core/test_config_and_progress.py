@@ -50,9 +50,9 @@ def test_logging_progress_says_first_and_last(caplog):
     with caplog.at_level(logging.INFO):
         progress.start("sweep", 3)
         for _ in range(3):
-            progress.step()
+            progress.step(note="1 left out")
         progress.close()
-    assert [r.message.strip() for r in caplog.records] == ["sweep: 0 of 3", "sweep: 3 of 3"]
+    assert [r.message for r in caplog.records] == ["sweep: 0 of 3", "sweep: 3 of 3, 1 left out"]
 
 
 def test_tqdm_progress_shows_a_bar(capsys):

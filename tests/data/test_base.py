@@ -51,6 +51,7 @@ def test_unreadable_picture_costs_only_itself():
     x, read, skipped = data.batch([5, 4, 3, 0])
     assert x.shape == (2, 3, 4, 4) and read == [4, 0] and x[1].max() == x.new_tensor(200 / 255)
     assert [s.sample for s in skipped] == [5, 3] and "truncated" in skipped[0].reason and "shade-5" in str(skipped[0])
+    assert str(skipped[0]).count("shade-5") == 1, "the file is named once"
     with pytest.raises(DataError, match="shade-3.*truncated"):
         data.tensor(3)
     assert data.batch([3])[1:] == ([], data.batch([3])[2])
@@ -146,7 +147,7 @@ def test_construction_is_checked():
 def test_load_explains_wrong_names_paths_and_options(tmp_path):
     with pytest.raises(UnknownNameError, match='Nearest: "toy"'):
         load("toys")
-    with pytest.raises(DataError, match="looked for at"):
+    with pytest.raises(DataError, match="There is no .*Give a folder"):
         load(tmp_path / "nothing")
     with pytest.raises(DataError, match="There is no"):
         load("./no/such/folder")
@@ -158,3 +159,19 @@ def test_load_explains_wrong_names_paths_and_options(tmp_path):
     assert load(data) is data and load(data, transform=Transform(size=5)).tensor(0).shape[-1] == 5
     with pytest.raises(BadValueError, match="takes no n"):
         load(data, n=3)
+
+
+def test_a_set_of_which_nothing_can_be_read_is_an_error(tmp_path):
+    for i in range(12):
+        (tmp_path / f"{i}.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"None of the 12 samples of .* The first: .*sample 0 .*cannot be read"):
+        _ = load(tmp_path).fingerprint
+    # One readable picture is enough, wherever it lies; the sweep counts the others.
+    Image.new("RGB", (8, 8)).save(tmp_path / "3.png")
+    assert load(tmp_path).fingerprint
+
+
+def test_a_loader_is_told_to_pass_its_data_set():
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 3, 8, 8)))
+    with pytest.raises(DataError, match=r"DataLoader is no data set\. Pass its \.dataset: TensorDataset"):
+        load(loader)

@@ -189,7 +189,7 @@ def test_empty_folders_and_files_are_explained(tmp_path):
         load(tmp_path / "torn.zip")
     with pytest.raises(DataError, match="single picture"):
         load(put(tmp_path / "one.png"))
-    with pytest.raises(DataError, match="looked for at"):
+    with pytest.raises(DataError, match="There is no .*Give a folder"):
         load(tmp_path / "nowhere")
     with pytest.raises(BadValueError, match="no option colour"):
         load(tmp_path / "empty", colour="white")

@@ -75,6 +75,55 @@ def test_ready_inputs_pass_as_they_are_and_are_displayed_by_the_models_normalisa
     assert (stretched.min(), stretched.max()) == (0, 255)
 
 
+HELD = {
+    "tensors": lambda x: list(x),
+    "tensors with labels": lambda x: [(one, 0) for one in x],
+    "half-precision tensors": lambda x: list(x.to(torch.bfloat16)),
+    "one tensor": lambda x: x,
+    "one array": lambda x: x.numpy(),
+    "Pillow pictures": lambda x: [Image.fromarray((one[0] * 255).to(torch.uint8).numpy()) for one in x],
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_another_order_of_pictures_in_memory_is_noticed(kind):
+    x = torch.rand(200, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    swapped = x.clone()
+    swapped[[101, 102]] = x[[102, 101]]
+    one, same, other = (load(HELD[kind](v), transform=SMALL) for v in (x, x.clone(), swapped))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_another_label_in_a_list_is_noticed():
+    pictures = [(PIXELS[0], 0)] * 200
+    changed = [*pictures[:101], (PIXELS[0], 1), *pictures[102:]]
+    assert load(pictures, transform=SMALL).fingerprint != load(changed, transform=SMALL).fingerprint
+
+
+def test_another_order_of_samples_without_names_is_noticed():
+    class Shuffled(Items):
+        def __len__(self):
+            return 300
+
+    x = torch.rand(300, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    moved = x[[*range(140), *range(160, 180), *range(140, 160), *range(180, 300)]]  # twenty in the middle change places
+    prints = {load(Shuffled(lambda i, v=v: (v[i], 0))).fingerprint.digest for v in (x, moved)}
+    assert len(prints) == 2
+
+
+@pytest.mark.parametrize("place", [0, 9])
+def test_the_odd_shape_is_left_out_wherever_it_lies(place):
+    odd = [torch.rand(3, 6, 6) for _ in range(9)]
+    odd.insert(place, torch.rand(1, 6, 6))
+    data = load(odd)
+    assert data.input_shape == (3, 6, 6)
+    for ids in (range(10), [place, 4], [place]):
+        x, read, skipped = data.batch(ids)
+        assert read == [i for i in ids if i != place] and [s.sample for s in skipped] == [place]
+        assert len(x) == len(read) and "(1, 6, 6), the others (3, 6, 6)" in skipped[0].reason
+    assert load([torch.rand(3, 6, 6)], transform=SMALL).using(SMALL).input_shape == (3, 6, 6)
+
+
 def test_masks_of_mappings():
     def make(i):
         return {"image": PIXELS[i], "label": 0, "mask": torch.from_numpy(PIXELS[i, ..., :1] > 99)}
@@ -131,6 +180,44 @@ def test_tensors_subsets_and_reordering():
     swapped[[2, 3]] = many[[3, 2]]
     assert load(TensorDataset(many)).fingerprint != load(TensorDataset(swapped)).fingerprint
     assert load(TensorDataset(many)).fingerprint == load(TensorDataset(many.clone())).fingerprint
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, "paths", "records"])
+def test_two_samples_that_change_places_are_noticed_whatever_the_set_calls_its_list(kind, tmp_path):
+    """A set of one's own keeps what it reads under a name of its own; its probes are alike here."""
+
+    class Mine(Items):
+        def __init__(self, order):
+            numbers = [f"{tmp_path}/{i}.png" for i in order] if kind == "paths" else list(order)
+            if kind == "records":
+                numbers = [{"n": i} for i in numbers]
+            self.todo = kind(numbers) if callable(kind) else numbers
+
+        def __len__(self):
+            return len(self.todo)
+
+        def __getitem__(self, i):
+            return PIXELS[0]
+
+    swapped = [0, 1, 3, 2, *range(4, 40)]
+    digest = load(Mine(range(40)), transform=SMALL).fingerprint
+    assert digest == load(Mine(range(40)), transform=SMALL).fingerprint
+    assert digest != load(Mine(swapped), transform=SMALL).fingerprint
+    assert load(Subset(Mine(range(40)), [5, 6, 7, 8, 9, 10, 11, 12, 13, 14])).fingerprint.digest not in {
+        load(Subset(Mine(range(40)), [5, 6, 7, 8, 10, 9, 11, 12, 13, 14])).fingerprint.digest,
+        load(Subset(Mine(swapped), [5, 6, 7, 8, 9, 10, 11, 12, 13, 14])).fingerprint.digest,
+    }
+
+
+def test_where_the_files_of_a_set_lie_does_not_make_it_another(tmp_path):
+    class Mine(Items):
+        def __init__(self, folder):
+            self.files = [folder / f"{i}.png" for i in range(5)]
+
+        def __getitem__(self, i):
+            return PIXELS[i]
+
+    assert load(Mine(tmp_path / "a")).fingerprint == load(Mine(tmp_path / "b")).fingerprint
 
 
 def test_image_folder_keeps_its_classes_labels_and_names(tmp_path):

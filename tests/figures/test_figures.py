@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
+from workbench.core.bars import Bars
 from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
 from workbench.core.registry import FIGURES as REGISTERED
-from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet
+from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet, SanityCheck
 
 MARKUP = "<b>bold</b> & <script>x</script>"
 
@@ -92,6 +93,7 @@ FIGURES = {
     "attribution": lambda: attribution().plot(),
     "attribution alone": lambda: attribution(1, pictures=False, recorded=False).plot(),
     "atlas": lambda: atlas().plot(),
+    "bars": lambda: Bars(MARKUP, MARKUP, [MARKUP, "b"], {MARKUP: [1.0, 2.0]}, limits=[4.0, 0.0]).plot(),
     "atlas by words": lambda: atlas().plot(color=MARKUP),
     "atlas by cluster": lambda: atlas().plot(color="cluster", size="activation"),
     "map": lambda: point_map().plot(target=MARKUP, color="class_relevance", neighbours_of="bn2/unit/3", neighbours=2),
@@ -245,9 +247,12 @@ def test_an_empty_ranking_draws():
 
 
 def test_every_registered_figure_is_tried_here():
-    made = (table(), references(), attribution(), atlas(), point_map(), Ranking((), np.array([])))
+    one = attribution()
+    sanity = SanityCheck(one, one, 0.25, 0)
+    assert "rank correlation 0.25" in str(sanity.plot().layout.annotations)
+    made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity)
     records = {type(r).__name__ for r in made}
-    assert records == set(REGISTERED)
+    assert records | {"Bars"} == set(REGISTERED)
 
 
 def test_a_map_joins_a_point_with_its_neighbours():
@@ -269,3 +274,10 @@ def test_a_map_is_coloured_for_a_class():
             point_map().plot(**wrong)
     with pytest.raises(UnknownComponentError):
         point_map().plot(neighbours_of="bn2/unit/12")
+
+
+def test_bars_stand_before_what_they_could_be_at_most():
+    fig = Bars("Memory", "bytes", ["a", MARKUP], {"used": [1.0, 2.0]}, limits=[4.0, 0.0]).plot(width=300)
+    assert [list(bar.x) for bar in fig.data] == [[4.0, 0.0], [1.0, 2.0]] and fig.layout.width == 300
+    shares = Bars("Coverage", "share", ["a"], {"x": [0.5], "y": [0.1]}, is_share=True).plot()
+    assert [bar.marker.pattern.shape for bar in shares.data] == ["", "/"] and tuple(shares.layout.xaxis.range) == (0, 1)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
+import os
+import subprocess
+import sys
 import threading
 from collections import OrderedDict
 
@@ -157,6 +161,118 @@ def test_addresses_in_the_text_of_a_module_do_not_matter():
     assert handle_of(one, (3,)).fingerprint == handle_of(other, (3,)).fingerprint
 
 
+class Own(nn.Module):
+    """A module whose text and state dict say nothing of what `forward` does beside its layer."""
+
+    def __init__(self, scale=2.0, wrap=lambda y: y, table=None):
+        super().__init__()
+        self.dense, self.scale, self.wrap = nn.Linear(3, 2), scale, wrap
+        self.register_buffer("table", torch.ones(2) if table is None else table, persistent=False)
+
+    def forward(self, x):
+        return self.wrap(self._scaled(self.dense(x))) + self.table
+
+    def _scaled(self, y):
+        return y * self.scale
+
+
+class Other(Own):
+    def _scaled(self, y):
+        return y + self.scale
+
+
+class ThroughHelper(Own):
+    def _scaled(self, y):
+        return _helper(y) * self.scale
+
+
+def _helper(y):
+    return y.relu()
+
+
+def test_what_the_code_of_an_own_module_does_is_in_the_fingerprint(monkeypatch):
+    """Else a changed `forward` would find the results of the one before in the store."""
+
+    def own(kind=Own, **options):
+        torch.manual_seed(0)
+        net = kind(**options)
+        Own.__name__ = Other.__name__ = ThroughHelper.__name__ = "Own"  # the text of both modules is the same
+        return handle_of(net, (3,)).fingerprint.digest
+
+    try:
+        digests = [
+            own(),
+            own(Other),
+            own(ThroughHelper),
+            own(scale=3.0),
+            own(wrap=lambda y: y.sigmoid()),
+            own(wrap=lambda y: y * 2),
+            own(wrap=lambda y: y * 4),
+            own(wrap=functools.partial(torch.mul, other=2)),
+            own(wrap=torch.relu),
+            own(wrap=torch.tanh),
+            own(table=torch.zeros(2)),
+        ]
+        assert len(set(digests)) == len(digests)
+        assert own() == own(wrap=lambda q: q) != own(scale=2.5)
+        monkeypatch.setattr(sys.modules[__name__], "_helper", lambda y: y.abs())
+        assert own(ThroughHelper) not in digests
+    finally:
+        Own.__name__, Other.__name__, ThroughHelper.__name__ = "Own", "Other", "ThroughHelper"
+
+
+class Settings:
+    """Settings with items as attributes, which fail in a way of their own on names that they do not have."""
+
+    def __getattr__(self, name):
+        return {"scale": 2}[name]
+
+
+SETTINGS = Settings()
+
+
+def test_objects_that_fail_when_they_are_asked_do_no_harm():
+    class Configured(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.dense(x) * SETTINGS.scale
+
+    assert handle_of(Configured(), (3,)).fingerprint
+
+
+def test_the_fingerprint_is_the_same_in_the_next_process():
+    """Sets in constants, addresses and the order of hashing differ between processes."""
+    script = """
+import torch
+from torch import nn
+from workbench.testing.nets import handle_of
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.dense, self.mode, self.f = nn.Linear(3, 2), "blue", nn.functional.relu
+    def forward(self, x):
+        return self.f(self.dense(x)) if self.mode in {"red", "green", "blue", "grey"} else x
+
+print(handle_of(Net(), (3,)).fingerprint.digest)
+"""
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+
+
 def test_weights_are_hashed_as_they_were_given():
     """Folding is not in the fingerprint, so that it may get better without making all results stale."""
     net = randomised(small_vgg())
@@ -268,3 +384,18 @@ def test_out_of_memory_is_recognised():
     with pytest.raises(RuntimeError) as error:
         torch.empty(1 << 60)
     assert is_out_of_memory(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_runs_in_float32(dtype):
+    net = randomised(small_vgg()).to(dtype)
+    handle, wide = handle_of(net, SHAPE), handle_of(copy.deepcopy(net).float(), SHAPE)
+    x = torch.randn(2, *SHAPE)
+    assert torch.equal(handle(x), wide(x)) and torch.equal(explain(handle, x).relevance, explain(wide, x).relevance)
+    assert handle.fingerprint != wide.fingerprint and net[0].weight.dtype is dtype
+
+
+def test_weights_without_a_shape_are_refused():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(2))
+    with pytest.raises(ModelError, match=r'"2\..*" of net have no shape yet\. Run the model once'):
+        handle_of(net, SHAPE)

@@ -135,7 +135,7 @@ def test_messages_name_what_is_near():
 
 def test_an_input_of_the_wrong_size_is_explained():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 9, 2))
-    with pytest.raises(ModelError, match=r"forward pass of net fails on an input of shape \(2, 3, 8, 8\)") as error:
+    with pytest.raises(ModelError, match=r"of net fails on an input of shape \(2, 3, 8, 8\).*\. G") as error:
         table_of(net, 3, 8, 8)
     assert "transform=" in error.value.hint and isinstance(error.value.__cause__, RuntimeError)
     assert not any(m._forward_hooks for m in net.modules())
@@ -149,3 +149,12 @@ def test_the_table_is_shown_with_markup_escaped():
     frame = table.to_frame()
     assert frame.loc["<b>", "components"] == 4 and frame.loc["<b>", "kind"] == "Linear"
     assert "1 layers of net" in repr(table)
+
+
+def test_a_model_of_two_inputs_is_told_to_be_wrapped():
+    class Two(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    with pytest.raises(ModelError, match=r"positional argument: 'y'\. Wrap the model"):
+        probe(Two(), torch.zeros(2, 3, 8, 8))

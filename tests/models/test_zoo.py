@@ -205,12 +205,13 @@ def test_wrong_weights_are_explained(tmp_path):
 
 def test_pickled_model_is_refused_and_not_run(tmp_path):
     torch.save(Tiny(), tmp_path / "whole.pt")
-    with pytest.raises(ModelError, match="state dict"):
+    with pytest.raises(ModelError, match="holds pickled objects.*state dict") as error:
         build(f"torchvision:resnet18@{tmp_path / 'whole.pt'}")
+    assert "weights_only" not in str(error.value)  # torch's own words tell how to run them
 
 
 def test_pretrained_comes_from_the_cache_and_is_never_downloaded_by_building(no_caches):
-    with pytest.raises(ModelError, match=r"44\.7 MB, licence BSD.*zoo\.download\(\"torchvision:resnet18\"\)"):
+    with pytest.raises(ModelError, match=r"44\.7 MB, licence BSD.*zoo import.*download\(\"torchvision:resnet18\"\)"):
         build("torchvision:resnet18")
     assert not (no_caches / "torch").exists()
     twin = get_model("resnet18")
@@ -219,6 +220,13 @@ def test_pretrained_comes_from_the_cache_and_is_never_downloaded_by_building(no_
     torch.save(twin.state_dict(), place)
     model, card = build("torchvision:resnet18")
     assert equal(model, twin.eval()) and card.notes == "" and "BSD" in card.licence
+
+
+def test_backbones_of_random_models_are_not_downloaded_either(no_caches):
+    """torchvision's segmentation models fetch one unless they are told not to."""
+    model, card = build("torchvision:fcn_resnet50:random", transform=Transform(size=64))
+    assert "Random" in card.notes and set(model(torch.zeros(1, 3, 64, 64))) == {"out"}
+    assert not (no_caches / "torch").exists()
 
 
 def test_nothing_to_download():
@@ -250,8 +258,11 @@ def test_timm_names_and_missing_weights(no_caches):
     with pytest.raises(UnknownNameError, match="There are resnet18"):
         build("timm:resnet18.none")
     for spec in ("timm:resnet18", "timm:resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k"):
-        with pytest.raises(ModelError, match="not on this machine.*download"):
+        with pytest.raises(ModelError, match="not on this machine.*download") as error:
             build(spec)
+        # What is said to work without network does.
+        assert ("local-dir:/path" if spec.startswith("hf") else f"{spec}:random") in error.value.hint
+        assert ":random" not in error.value.hint or not spec.startswith("hf")
 
 
 @needs_timm
@@ -299,6 +310,10 @@ def tiny(n=4):
 
 def number():
     return 3
+
+
+def broken():
+    raise ValueError("no such colour")
 """
 
 
@@ -314,10 +329,33 @@ def test_hub_folder_and_cached_repository(no_caches):
         build(f"hub:{folder}:number")
     with pytest.raises(ModelError, match=r"no hubconf\.py"):
         build(f"hub:{no_caches}:tiny")
-    with pytest.raises(ModelError, match=r"not on this machine.*download\(\"hub:me/repo:tiny\"\)"):
+    with pytest.raises(ModelError, match=r"not on this machine.*download\(\"hub:me/repo:tiny\"\)") as error:
         build("hub:me/repo:tiny")
+    with pytest.raises(ModelError, match=r"cannot be built: no such colour\. .*functions of"):
+        build(f"hub:{folder}:broken")
+    assert '"hub:/path:tiny"' in error.value.hint and "random" not in error.value.hint
     shutil.copytree(folder, no_caches / "torch" / "hub" / "me_repo_main")
     assert build("hub:me/repo:tiny")[1].origin == "torch hub, me/repo"
+
+
+def test_a_downloaded_repository_is_where_the_answer_says(no_caches, monkeypatch):
+    """Which branch it is only turns out while it is fetched."""
+
+    def fetch(repo, **_):
+        folder = Path(torch.hub.get_dir()) / f"{repo.replace('/', '_')}_master"
+        folder.mkdir(parents=True)
+        (folder / "hubconf.py").write_text(HUBCONF)
+
+    monkeypatch.setattr(torch.hub, "list", fetch)
+    assert (download("hub:me/repo:tiny") / "hubconf.py").is_file()
+
+
+def test_a_compiled_module_is_opened_as_what_it_was_made_from():
+    module = Tiny()
+    compiled = torch.compile(module)
+    opened, card = build(compiled)
+    assert opened is module and card.name == "Tiny"
+    assert build(lambda: torch.compile(module))[0] is module
 
 
 def test_classes_and_transform_are_checked():

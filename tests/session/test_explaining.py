@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
 from workbench.attribution.crp import explain, heat
-from workbench.core.errors import BadValueError, OutOfBudgetError, ShapeError
+from workbench.attribution.rules import composite
+from workbench.core.errors import BadValueError, DataError, NotFiniteError, OutOfBudgetError, ShapeError
+from workbench.methods import ConceptAtlas
 from workbench.session.session import Session
 from workbench.store import Store
 from workbench.testing.context import SmallData
 from workbench.testing.nets import BiasFree, handle_of, randomised
+from workbench.testing.small import SMALL
 
 
 @pytest.fixture
@@ -124,3 +129,69 @@ def test_a_single_output_has_a_probability(tmp_path):
     ) as session:
         ((index, name, logit, chance),) = session.predict(2)
         assert (index, name) == (0, "output 0") and chance == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+
+
+def test_pictures_from_outside_of_all_kinds(small):
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    whole = small.explain(x=Image.fromarray(picture)).heatmap
+    assert torch.equal(whole, small.explain(x=picture).heatmap)
+    for mode in ("L", "RGBA", "CMYK", "1"):
+        assert small.explain(x=Image.fromarray(picture).convert(mode)).heatmap.shape == (1, 12, 12)
+    for wrong in (3, [1, 2]):
+        with pytest.raises(DataError, match="no picture, tensor or array"):
+            small.explain(x=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["atlas", None, ConceptAtlas])
+def test_what_cannot_be_fitted(small, wrong):
+    with pytest.raises(BadValueError, match=r"a class|no method.*Make one first"):
+        small.fit(wrong)
+
+
+def test_what_is_no_sample_is_told_where_to_go(open_small):
+    s = open_small()
+    picture = Image.new("RGB", (12, 12))
+    for outside in (picture, torch.zeros(1, 3, 12, 12)):
+        with pytest.raises(BadValueError, match=r"handed over as x="):
+            s.explain(outside)
+    with pytest.raises(BadValueError, match=r"PIL\.Image\.open"):
+        s.explain(x="a.png")
+    with pytest.raises(BadValueError, match=r"handed over as x="):
+        s.selection.sample = picture
+    ids = torch.tensor([3, 4])  # as references give them
+    assert s.explain(ids[0]).samples == (3,) and s.explain(ids).samples == (3, 4)
+    s.selection.sample = ids[1]
+    assert s.selection.sample == 4
+
+
+class Overflowing(nn.Module):
+    """Its output is finite and its relevance is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        maps = self.conv(x)
+        if maps.requires_grad:
+            maps.register_hook(lambda g: g * float("inf"))
+        return self.head(maps.mean((2, 3)))
+
+
+def test_relevance_beyond_all_numbers_is_an_error_and_is_not_kept(open_small):
+    s = open_small(Overflowing(), classes=None)
+    for _ in range(2):
+        with pytest.raises(NotFiniteError, match=r"relevance by EpsilonPlusFlat is not finite.*larger epsilon"):
+            s.explain(3)
+        with pytest.raises(NotFiniteError, match="relevance by"):
+            s.concept_maps(3, ["conv/unit/1"])
+        with pytest.raises(NotFiniteError, match="None of the 24 samples gave a finite result"):
+            s.sweep("conv")
+
+
+def test_the_box_rule_by_name_takes_its_bounds_from_the_transform(open_small):
+    s = open_small()
+    mean, std = SMALL.mean[0], SMALL.std[0]
+    boxed = composite("EpsilonGammaBox", low=-mean / std, high=(1 - mean) / std)
+    by_name, by_hand = s.explain(3, rule="EpsilonGammaBox").heatmap, s.explain(3, rule=boxed).heatmap
+    torch.testing.assert_close(by_name, by_hand)

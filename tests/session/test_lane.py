@@ -240,3 +240,79 @@ def test_results_wait_no_longer_than_asked(lane):
         blocker.result(0.01)
     go.set()
     assert "done" in repr(blocker) or blocker.wait(5)
+
+
+# What is told of jobs -------------------------------------------------------------------------------------------------
+
+
+def test_facts_tell_what_runs_waits_and_has_ended(lane):
+    lane.submit(lambda: 1 / 0, title="fails").wait(5)
+    job, go = held(lane)
+    waiting = lane.submit(int, title="later")
+    running, queued, failed = lane.facts()
+    assert (running.number, running.state, running.title) == (job.number, "running", "hold") and running.seconds > 0
+    assert (queued.number, queued.state, queued.seconds) == (waiting.number, "waiting", 0)
+    assert failed.has_ended and failed.error["message"].startswith("ZeroDivisionError") and failed.ended > 0
+    assert "Traceback" in failed.error["trace"]
+    assert lane.cancel(waiting.number) and waiting.state == "cancelled" and not lane.cancel(12345)
+    go.set()
+    assert job.result(5) == "held" and waiting.wait(5)
+    lane.run(int)
+    assert [one.state for one in lane.facts()] == ["done", "cancelled", "done", "failed"]
+    assert not lane.cancel(job.number)
+
+
+def test_facts_of_many_jobs_are_bounded_and_keep_nothing_alive(lane):
+    class Large:
+        pass
+
+    large = Large()
+    trace = weakref.ref(large)
+
+    def fail(thing):
+        raise ValueError("no")
+
+    lane.submit(fail, large, title="_some_work").wait(5)
+    del large
+    for _ in range(70):
+        lane.run(int)
+    gc.collect()
+    assert trace() is None and len(lane.facts()) == 50
+    assert {one.title for one in lane.facts()} == {"int"}
+
+
+def test_listeners_hear_of_each_change_and_do_no_harm(lane, caplog):
+    heard = []
+    undo = lane.listen(lambda: heard.append([one.state for one in lane.facts()][:1]))
+    lane.listen(lambda: 1 / 0)
+
+    def work(progress):
+        progress.start("work", 2)
+        progress.step()
+        progress.step()
+
+    lane.submit(work).wait(5)
+    lane.run(int)
+    states = [states[0] for states in heard if states]
+    assert states[0] in ("waiting", "running") and states[-1] == "done" and states.count("running") >= 3
+    assert "A listener" in caplog.text
+    undo()
+    undo()
+    n = len(heard)
+    lane.run(int)
+    assert len(heard) == n
+
+
+def test_work_that_another_job_waits_for_is_told_under_its_title(lane):
+    titles = set()
+    lane.listen(lambda: titles.update(one.title for one in lane.facts()))
+    with Lane("outer") as outer:
+
+        def wait(progress):
+            for _ in range(3):
+                lane.run(int)
+            return len(progress.listeners)
+
+        job = outer.submit(wait, title="Sweep of 3 layers")
+        assert job.result(5) == 1  # the lane that lent it has stopped listening; its own goes on
+    assert "Sweep of 3 layers" in titles

@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision import transforms as T
 
 import workbench as wb
+from workbench.attribution.rules import composite
 from workbench.core.errors import BadValueError, DataError, ModelError, NotFiniteError, UnknownNameError
 from workbench.data import Transform
 from workbench.data.torch_data import TorchData
@@ -69,6 +71,73 @@ def test_names_with_random_weights(tmp_path, folder, name):
     works(s, "layer2.0", n=2)
 
 
+def test_ready_inputs_of_another_size_set_the_shapes_of_layers(open_small):
+    class Positions(nn.Module):
+        """Nine maps, each bright where the input is; stored peaks must lead back to there."""
+
+        def __init__(self):
+            super().__init__()
+            self.relu, self.head = nn.ReLU(), nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.head(self.relu(x).mean((2, 3)))
+
+    x = torch.zeros(6, 3, 20, 30)
+    for i in range(6):
+        x[i, :, 3 * i, 4 * i] = 1 + i
+    s = open_small(Positions(), list(x))
+    assert s.model.card.input_shape == (3, 20, 30) and s.layers()["relu"].position_shape == (20, 30)
+    found = s.references("relu", k=2)
+    assert found.ids[0].tolist() == [5, 4] and found.shape == (20, 30)
+    assert [divmod(int(p), 30) for p in found.peak[0]] == [(15, 20), (12, 16)]
+
+
+def test_inputs_that_the_model_does_not_take_are_refused_at_once(open_small):
+    with pytest.raises(ModelError, match=r"\(2, 1, 12, 12\).*the shape that list gives.*Ready float inputs"):
+        open_small(small_net(), list(torch.rand(4, 1, 12, 12)))
+
+
+@pytest.mark.parametrize("classes", [("a",), tuple("abcde")])
+def test_a_wrong_number_of_class_names_is_refused(open_small, classes):
+    with pytest.raises(BadValueError, match=f"`classes` names {len(classes)}; Small has 4 outputs"):
+        open_small(classes=classes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_worked_on_in_full(open_small, dtype):
+    module = small_net().to(dtype)
+    s = open_small(module)
+    assert s.model.dtype == torch.float32 and next(module.parameters()).dtype == dtype
+    whole = open_small(small_net().to(dtype).float())
+    assert torch.equal(whole.explain(3).heatmap, s.explain(3).heatmap)
+    works(s, "relu_b")
+
+
+def test_the_box_rule_by_name_takes_its_bounds_from_the_transform(open_small):
+    def told(s):
+        return s.explain(3, rule="EpsilonGammaBox").heatmap
+
+    s = open_small()
+    low, high = s.model.card.transform.bounds
+    assert (low, high) == ((-2.0,) * 3, (2.0,) * 3)
+    named = s.explain(3, rule=composite("EpsilonGammaBox", low=low, high=high)).heatmap
+    assert torch.equal(told(s), named) and float(named.abs().max()) > 0
+    steps = [T.Resize((12, 12)), T.ToTensor()]
+    plain = open_small(transform=T.Compose(steps))
+    assert plain.model.card.transform.bounds == ((0.0,), (1.0,)) and told(plain).isfinite().all()
+    wrapped = open_small(transform=T.Compose([*steps, T.Normalize((0.5,) * 3, (0.25,) * 3)]))
+    assert wrapped.model.card.transform.bounds == (low, high)
+    torch.testing.assert_close(told(wrapped), named)
+    with pytest.raises(BadValueError, match=r"does not tell.*composite\(\"EpsilonGammaBox\", low="):
+        told(open_small(transform=lambda picture: T.Compose(steps)(picture) * 3))
+
+
+def test_a_compiled_module_is_opened_as_what_it_was_compiled_from(open_small):
+    s = open_small(torch.compile(small_net()))
+    assert s.model.card.name == "Small"
+    works(s, "relu_b")
+
+
 def test_a_builder(open_small):
     def mine():
         return small_net()
@@ -124,6 +193,14 @@ def test_outputs_in_a_wrapping(open_small, tmp_path, name):
     works(s, "relu_b")
 
 
+def test_a_changed_forward_does_not_find_the_results_of_the_one_before(open_small):
+    """Text and weights of both are the same; their outputs are not."""
+    plain, turned = open_small(), open_small(small_net(wrap=lambda y: -y))
+    plain.sweep("relu_b")
+    assert not torch.equal(plain.relevances("relu_b").values, turned.relevances("relu_b").values)
+    assert not torch.equal(plain.explain(3).heatmap, turned.explain(3).heatmap)
+
+
 def test_an_output_that_cannot_be_explained(open_small):
     with pytest.raises(ModelError, match="tuple with 2 tensors"):
         open_small(small_net(wrap=lambda y: (y, y + 1)))
@@ -175,6 +252,16 @@ WRONG = {
 }
 
 
+def test_a_builder_with_arguments_names_them(open_small):
+    with pytest.raises(ModelError, match="'Small' needs width.*lambda"):
+        open_small(type("Small", (nn.Module,), {"__init__": lambda self, width, depth=2: None}))
+
+
+def test_a_store_of_another_kind(open_small):
+    with pytest.raises(BadValueError, match="A store is a folder; got int"):
+        open_small(store=3)
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_what_does_not_exist(tmp_path, name):
     wrong, kind, message = WRONG[name]
@@ -211,3 +298,44 @@ def test_inputs_of_another_size_say_what_is_wrong(open_small):
     with pytest.raises(ModelError) as error:
         open_small(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), transform=SMALL)
     assert "(3, 12, 12)" in str(error.value) or "12" in str(error.value)
+
+
+def test_class_names_are_one_for_each_output(open_small):
+    """Names that do not fit would not be shown, and nobody would know why."""
+    with pytest.raises(BadValueError, match=f"names 1; Small has {len(CLASSES)} outputs"):
+        open_small(classes=["only one"])
+
+
+def test_what_is_fitted_is_a_method(open_small):
+    s = open_small()
+    with pytest.raises(BadValueError, match=r"ConceptAtlas is a class.*ConceptAtlas\(layer\)"):
+        s.fit(wb.methods.ConceptAtlas)
+    with pytest.raises(BadValueError, match="str is no method"):
+        s.fit("atlas")
+
+
+def test_a_path_that_is_not_there_says_what_could_be(open_small, tmp_path):
+    with pytest.raises(DataError, match=r"There is no .*none\"\. Give a folder, a \.zip, or one of .*photos") as error:
+        open_small(data=tmp_path / "none")
+    assert str(error.value).count(str(tmp_path)) == 1
+    with pytest.raises(DataError, match=r"looked for at /.*some/where"):
+        open_small(data="some/where")
+
+
+@pytest.mark.parametrize("module", [wb, wb.methods, wb.data, wb.widgets], ids=lambda m: m.__name__)
+def test_misspelt_public_names_are_answered_with_the_nearest(module):
+    name = next(n for n in module.__all__ if n[0] != "_")
+    with pytest.raises(AttributeError, match=f'Nearest: .*"{name}"'):
+        getattr(module, name + "s")
+
+
+def test_arguments_of_the_wrong_kind_are_named(open_small, monkeypatch):
+    with pytest.raises(BadValueError, match="`classes` is one text"):
+        open_small(classes="abcd")
+    with pytest.raises(BadValueError, match="A store is a folder; got int"):
+        wb.open_session(small_net(), store=5)
+    with pytest.raises(BadValueError, match="takes edits; got int"):
+        open_small().variant("other", [5])
+    monkeypatch.setenv("WORKBENCH_STORE_GB", "much")
+    with pytest.raises(BadValueError, match="'much', which cannot be read. It is a number of gigabytes"):
+        wb.open_session(small_net())

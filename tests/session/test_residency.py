@@ -136,9 +136,9 @@ def test_threads_never_meet_a_model_on_its_way(residency, log):
 
 def test_a_session_over_its_budget_says_so(open_small):
     s = open_small(device_budget_gb=1e-9)
-    with pytest.raises(OutOfBudgetError, match=r"Small takes .* GB") as error:
+    with pytest.raises(OutOfBudgetError, match=r"Small takes \d.* [kM]?B and the device budget is 1 B") as error:
         s.explain(3)
-    assert "device_budget_gb" in error.value.hint
+    assert "device_budget_gb" in error.value.hint and "1 B" in error.value.message
     assert open_small(device_budget_gb=1.0).explain(3).heatmap.isfinite().all()
 
 

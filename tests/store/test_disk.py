@@ -437,3 +437,19 @@ def test_the_scan_is_quick(store):
     scanned = time.perf_counter()
     assert len(rows) == 10_001
     assert opened - start < 0.25 and scanned - opened < 3, (opened - start, scanned - opened)
+
+
+def test_layers_with_links_of_their_own_are_listed_by_kind_model_and_data(tmp_path):
+    store = DiskStore(tmp_path / "store")
+
+    def table(kind="activations", layer="", model="net@11111111"):
+        return Recipe(kind=kind, model=model, data="set@22222222", layer=layer)
+
+    target = table(kind="pass")
+    store.put(target, {"a": torch.zeros(2)})
+    for one in (table(), table(layer="a"), table(layer="b", model="renamed@11111111"), table("relevances", "c")):
+        store.link(one, target)
+    assert store.linked_layers(table()) == {"a", "b"}
+    assert store.linked_layers(table("relevances")) == {"c"}
+    assert store.linked_layers(table(model="net@33333333")) == set()
+    assert DiskStore(tmp_path / "nowhere").linked_layers(table()) == set()

@@ -30,6 +30,12 @@ def plan(handle, data=None, layers=("features.2", "features.4"), **changes):
     return plan_sweep(handle, data or SmallData(), layers, **options)
 
 
+def test_memory_is_stated_for_the_samples_that_there_are(handle):
+    n = len(SmallData())
+    large, all_at_once = plan(handle, batch=100_000), plan(handle, batch=n)
+    assert large.batch == n and large.memory_bytes == all_at_once.memory_bytes
+
+
 def test_a_plan_runs_nothing(handle):
     calls = []
     hook = handle.module.register_forward_hook(lambda *_: calls.append(1))
@@ -57,6 +63,9 @@ def test_layers_stand_in_the_order_in_which_they_run(handle):
 
 
 def test_what_cannot_be_swept(handle):
+    for wrong in (3, None):
+        with pytest.raises(UnknownLayerError, match=f'No layer "{wrong}"'):
+            plan(handle, layers=wrong)
     with pytest.raises(UnknownLayerError, match='No layer "feature"'):
         plan(handle, layers=["feature"])
     with pytest.raises(BadValueError, match="at least one layer"):

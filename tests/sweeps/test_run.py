@@ -15,6 +15,7 @@ from workbench.attribution.crp import explain
 from workbench.attribution.rules import composite
 from workbench.core.errors import (
     CancelledError,
+    DataError,
     OutOfBudgetError,
     ReadOnlyStoreError,
     ShapeError,
@@ -211,9 +212,11 @@ def test_a_shard_without_one_readable_picture(handle, store):
 
 
 def test_all_pictures_unreadable(handle, store):
-    shards = swept(handle, SmallData(20, bad=range(20)), store)
-    assert shards.is_complete and shards.sealed["skipped"] == 20
-    assert not shards.column("is_valid").any()
+    """A shard without one is fine; a whole sweep of nothing would only look like a result."""
+    shards = swept(handle, SmallData(20, bad=[*range(10), *range(11, 20)]), store)
+    assert shards.is_complete and shards.sealed["skipped"] == 19 and shards.column("is_valid").sum() == 1
+    with pytest.raises(DataError, match="None of the 20 samples of small can be read"):
+        swept(handle, SmallData(20, bad=range(20)), store)
 
 
 class _Exploding(nn.Module):

@@ -13,7 +13,16 @@ from workbench.widgets.heatmap import HeatmapViewer
 
 class TestContract(WidgetSuite):
     fails = "explain"
-    changes = {"opacity": 0.5, "sign": "positive", "scale": "shared", "n_components": 4}
+    changes = {
+        "opacity": 0.5,
+        "sign": "positive",
+        "scale": "shared",
+        "n_components": 4,
+        "threshold": 0.25,
+        "contour": True,
+        "methods": ["gradient"],
+        "show_random": True,
+    }
     n_bytes = 300_000
 
     def make(self, session, **view):
@@ -85,19 +94,18 @@ def test_steps_go_round(viewer, session):
 
 
 def test_a_stale_answer_is_dropped(session):
-    gate, asked = threading.Event(), []
+    gate, asked = threading.Event(), threading.Event()
     real = session._explain
 
-    def slow(sample, target, record, progress=None):
-        asked.append(sample)
+    def slow(sample, target, record, rule=None, progress=None):
         if sample == 1:
+            asked.set()
             gate.wait(5)
-        return real(sample, target, record)
+        return real(sample, target, record, rule)
 
     session._explain = slow
     viewer = HeatmapViewer(session, sample=1)
-    while 1 not in asked:
-        pass
+    assert asked.wait(5)
     viewer.sample = 2
     gate.set()
     assert viewer.wait() and viewer.heat["sample"] == 2 and viewer.attribution.samples == (2,)
@@ -134,3 +142,42 @@ def test_nan_is_no_relevance(session):
 def test_it_needs_a_session():
     with pytest.raises(BadValueError, match="samples of a session"):
         HeatmapViewer("toy")
+
+
+def test_other_methods_and_the_random_model_stand_beside_and_follow(viewer, session):
+    viewer.methods = ["gradient", "EpsilonPlus", "gradient"]
+    viewer.show_random = True
+    assert viewer.wait() and viewer.methods == ["gradient", "EpsilonPlus"]
+    assert [one["rule"] for one in viewer.compared["maps"]] == ["gradient", "EpsilonPlus"]
+    assert viewer.compared["maps"][0]["map"].tolist() != viewer.heat["map"].tolist()
+    assert viewer.random["correlation"] == 0.125 and viewer.random["sample"] == viewer.sample
+    session.selection.sample = 7
+    assert viewer.wait() and viewer.compared["sample"] == viewer.random["sample"] == 7
+    with pytest.raises(UnknownNameError, match='Nearest: "gradient"'):
+        viewer.methods = ["gradeint"]
+
+
+def test_a_region_ranks_the_components_inside(viewer, session):
+    session.selection.component = "bn2/unit/5"
+    region = {"x": 0.25, "y": 0.5, "width": 0.5, "height": 0.25}
+    session.selection.region = region
+    assert viewer.wait() and viewer.region == region
+    twin = session.rank_in_region(viewer.sample, region, "bn2", n=32)
+    assert viewer.inside["components"] == list(twin.components[:8]) and viewer.inside["n_ranked"] == 32
+    np.testing.assert_allclose(viewer.inside["relevance"], twin.scores[:8])
+    np.testing.assert_allclose(viewer.inside["share"], twin.scores[:8] / np.abs(twin.scores).sum(), rtol=1e-5)
+    assert list(viewer.table().index) == list(twin.components[:8])  # what is on show
+    session.selection.region = None
+    assert viewer.wait() and list(viewer.table().index) == viewer.strip["components"]
+
+
+def test_masks_of_the_data_are_outlined_with_the_share_of_relevance_inside(viewer, session):
+    session.selection.sample = 6
+    assert viewer.wait()
+    (mask,) = viewer.picture["masks"]
+    positive = np.maximum(session.explain(6).heatmap[0], 0)
+    assert mask["name"] == "<u>block</u>" and mask["mask"].sum() == 400
+    (inside,) = viewer.heat["in_masks"]
+    assert inside["share"] == pytest.approx(float(positive[20:40, 27:47].sum() / positive.sum()), rel=1e-5)
+    session.selection.sample = 7
+    assert viewer.wait() and viewer.picture["masks"] == [] and viewer.heat["in_masks"] == []

@@ -305,7 +305,7 @@ def test_a_slider_ends_on_its_last_value(page):
     heatmap = list(page.widgets.values())[2]
     seen = []
     heatmap.observe(lambda change: seen.append(change["new"]), names="opacity")
-    slider = page.page.locator('.wb-heatmap input[type="range"]')
+    slider = page.page.locator('.wb-heatmap .wb-tools input[type="range"]')
     slider.focus()
     for _ in range(15):
         page.page.keyboard.press("ArrowLeft")
@@ -314,6 +314,59 @@ def test_a_slider_ends_on_its_last_value(page):
     heatmap.opacity = 0.6
     page.settle()
     assert slider.input_value() == "0.6"
+
+
+def test_a_region_is_drawn_moved_by_keys_and_cleared(page):
+    heatmap = list(page.widgets.values())[2]
+    page.session.selection.component = "bn2/unit/17"
+    page.settle()
+    box = page.page.locator(".wb-heatmap .wb-pane canvas").nth(1).bounding_box()
+    page.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
+    page.page.mouse.down()
+    page.page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"], steps=5)
+    assert heatmap.region is None  # told on release
+    page.page.mouse.up()
+    page.settle()
+    region = page.session.selection.region
+    assert region == pytest.approx({"x": 0.2, "y": 0.3, "width": 0.4, "height": 0.5}, abs=0.02)
+    shown = page.page.locator(".wb-comp").evaluate_all("rows => rows.map(row => row.dataset.id)")
+    assert shown == heatmap.inside["components"] and page.page.locator(".wb-region:visible").count() == 3
+    page.page.locator(".wb-panes").focus()
+    page.page.keyboard.press("Shift+ArrowRight")
+    page.page.keyboard.press("]")
+    page.settle()
+    moved = page.session.selection.region
+    assert moved["x"] == pytest.approx(region["x"] + 0.05) and moved["width"] == pytest.approx(region["width"] + 0.05)
+    page.page.keyboard.press("Escape")
+    page.settle()
+    assert page.session.selection.region is None and page.session.selection.component == "bn2/unit/17"
+    page.page.keyboard.press("r")
+    page.settle()
+    assert page.session.selection.region["width"] == 0.3
+
+
+def test_methods_random_weights_lines_and_threshold(page):
+    heatmap = list(page.widgets.values())[2]
+    assert page.page.locator(".wb-heat-more").is_hidden()
+    page.page.locator('button[aria-label="More ways to look"]').click()
+    page.page.locator(".wb-heat-more select").select_option("gradient")
+    page.page.locator('.wb-tick:has-text("Random weights") input').check()
+    page.settle()
+    titles = page.page.locator(".wb-heatmap .wb-pane:visible .wb-pane-title").all_inner_texts()
+    assert titles[-2:] == ["gradient", "Random weights"] and heatmap.methods == ["gradient"]
+    assert "rank correlation 0.13" in page.page.locator(".wb-heatmap .wb-pane").last.inner_text()
+    before = page.page.locator(".wb-pane canvas").nth(1).evaluate("c => c.toDataURL()")
+    page.page.locator('.wb-segment:text("Lines")').click()
+    page.settle()
+    lines = page.page.locator(".wb-pane canvas").nth(1).evaluate("c => c.toDataURL()")
+    assert lines != before and heatmap.contour
+    page.page.locator('.wb-segment:text("Colours")').click()
+    heatmap.threshold = 0.9
+    page.settle()
+    assert page.page.locator(".wb-pane canvas").nth(1).evaluate("c => c.toDataURL()") not in (before, lines)
+    page.page.locator('[aria-label="Close this map"]').first.click()
+    page.settle()
+    assert heatmap.methods == [] and heatmap.show_random
 
 
 def test_failures_are_shown_and_can_be_dismissed(chrome, session, monkeypatch):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -231,11 +232,25 @@ def _patches(handle: ModelHandle, chosen: Composite) -> tuple[list[tuple[nn.Modu
         patches = []
         for row in assign(handle.module, chosen, calls=handle.calls):
             module = handle.module.get_submodule(row.module)
-            patch = _patch(module, row.rule, chosen, use)
+            patch = _patch(module, _bounded(row.rule, handle), chosen, use)
             if patch is not None:
                 patches.append((module, patch))
         kept[chosen.digest] = patches, use
     return kept[chosen.digest]
+
+
+def _bounded(rule: Rule, handle: ModelHandle) -> Rule:
+    """The rule with the bounds of the model's inputs, if it needs some and names none."""
+    if rule.kind != "zbox" or rule.low is not None:
+        return rule
+    bounds = handle.card.transform.bounds
+    if bounds is None:
+        raise BadValueError(
+            f"The z-box rule needs bounds, and the transform of {handle.card.name} does not tell those of its inputs.",
+            hint='Pass rule=composite("EpsilonGammaBox", low=…, high=…), from workbench.attribution.rules; for pixels '
+            "0 to 1: low = -mean / std and high = (1 - mean) / std.",
+        )
+    return replace(rule, low=bounds[0], high=bounds[1])
 
 
 def _patch(module: nn.Module, rule: Rule, chosen: Composite, use: Use) -> Any:

@@ -43,7 +43,8 @@ class Rule:
     gamma : float
         Factor of the favoured products.
     low, high : float or array
-        Bounds of the input for ``zbox``, in the units of the normalised input; a number or one per channel.
+        Bounds of the input for ``zbox``, in the units of the normalised input; a number or one per channel. Default:
+        those that pixels have after the model's transform.
     """
 
     kind: str
@@ -62,9 +63,9 @@ class Rule:
             raise BadValueError(
                 f"The alpha-beta rule needs alpha - beta = 1 and neither below 0; got {self.alpha} and {self.beta}."
             )
-        if self.kind == "zbox" and (self.low is None or self.high is None):
+        if self.kind == "zbox" and (self.low is None) != (self.high is None):
             raise BadValueError(
-                "The z-box rule needs `low` and `high`, the bounds of the normalised input.",
+                "The z-box rule needs both `low` and `high`, the bounds of the normalised input, or neither.",
                 hint="For pixels 0 to 1: low = -mean / std and high = (1 - mean) / std.",
             )
 
@@ -309,7 +310,7 @@ def composite(
     gamma : float
         For ``EpsilonGammaBox``.
     low, high : float or sequence
-        Bounds of the normalised input for ``EpsilonGammaBox``.
+        Bounds of the normalised input for ``EpsilonGammaBox``. Default: those of the model's transform.
     zero_bias : bool
         Leave biases out of denominators (our default; zennit's own default keeps them).
 

@@ -137,7 +137,7 @@ class Target:
         token : int or str
             Number in the vocabulary, or text that the card's tokenizer turns into exactly one token.
         """
-        if isinstance(position, bool) or int(position) != position:
+        if not _is_whole(position):
             raise BadValueError(f"A position of a sequence is a whole number; got {position!r}.")
         if isinstance(token, str) and not token:
             raise BadValueError("An empty text is no token.")
@@ -196,6 +196,11 @@ class Target:
         import hashlib
 
         return f"{text}:{hashlib.blake2b(self.region.numpy().tobytes(), digest_size=6).hexdigest()}"
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether there may be samples in which it names nothing."""
+        return self.kind == "box"
 
     def resolved(self, handle: ModelHandle) -> Target:
         """The target with numbers for names: a token's text becomes its number in the model's vocabulary.
@@ -370,9 +375,16 @@ _HINTS = {
 
 
 def _whole(index: Any) -> int:
-    if isinstance(index, bool) or int(index) != index or index < 0:
+    if not _is_whole(index) or index < 0:
         raise BadValueError(f"An output is named by a whole number of at least 0; got {index!r}.")
     return int(index)
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and int(value) == value
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _parsed_token(text: str) -> int | str:

@@ -63,6 +63,10 @@ def settings(**given: Any) -> Settings:
         if text:
             values[name] = _read(name, text)
     values.update({k: v for k, v in given.items() if v is not None})
+    if not isinstance(values["store"], (str, os.PathLike)):
+        raise BadValueError(
+            f"A store is a folder; got {type(values['store']).__name__}.", hint="Name a path, or an open Store."
+        )
     values["store"] = Path(values["store"]).expanduser()
     return Settings(**values)
 
@@ -77,4 +81,5 @@ def _read(name: str, text: str) -> Any:
             return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
         return Path(text) if name in ("store", "data") else text
     except (ValueError, KeyError) as error:
-        raise BadValueError(f"WORKBENCH_{name.upper()} is {text!r}, which cannot be read.") from error
+        hint = "It is true or false." if name == "strict" else "It is a number of gigabytes, such as 20."
+        raise BadValueError(f"WORKBENCH_{name.upper()} is {text!r}, which cannot be read.", hint=hint) from error

@@ -100,7 +100,8 @@ class LoggingProgress(SilentProgress):
         now = time.monotonic()
         if self.done in (0, self.total) or now - self._last >= self.every_s:
             self._last = now
-            logger.info("%s: %d of %d %s", self.title, self.done, self.total, self.note)
+            note = f", {self.note}" if self.note else ""
+            logger.info("%s: %d of %d%s", self.title, self.done, self.total, note)
 
 
 class TqdmProgress(SilentProgress):

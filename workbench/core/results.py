@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-__all__ = ["ActivationTable", "Atlas", "Attribution", "Edit", "PointMap", "Ranking", "ReferenceSet", "Result"]
+__all__ = [
+    "ActivationTable",
+    "Atlas",
+    "Attribution",
+    "Edit",
+    "PointMap",
+    "Ranking",
+    "ReferenceSet",
+    "Result",
+    "SanityCheck",
+]
 
 
 class Result:
@@ -282,6 +292,30 @@ class Ranking(Result):
 
     def __repr__(self) -> str:
         return f"<ranking of {len(self)} components by {self.quantity}, first {', '.join(self.components[:3])}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SanityCheck(Result):
+    """One sample explained by the model and by the same model with random weights.
+
+    Attributes
+    ----------
+    base, randomised : Attribution
+        Of the same output.
+    correlation : float
+        Spearman's rank correlation of the absolute maps, -1 to 1; NaN where a map is constant. Near 1 the map does not
+        show what the model has learnt.
+    seed : int
+        Of the random weights.
+    """
+
+    base: Attribution
+    randomised: Attribution
+    correlation: float
+    seed: int
+
+    def __repr__(self) -> str:
+        return f"<sanity check of sample {self.base.samples[0]}: rank correlation {self.correlation:.2f}>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

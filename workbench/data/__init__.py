@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.core.errors import BadValueError, DataError, UnknownNameError
+from workbench.core.errors import BadValueError, DataError, UnknownNameError, nearest
 from workbench.core.registry import DATA
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"workbench.data.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}. {nearest(name, __all__)}".strip())
 
 
 def __dir__() -> list[str]:
@@ -101,7 +101,9 @@ def load(spec: Any, **options: Any) -> Dataset:
         return _call(TorchData, type(spec).__name__, spec, **options)
     raise DataError(
         f"{type(spec).__name__} is no data set.",
-        hint="Pass a name, a folder, a .zip, or something with a length and numbered items.",
+        hint=f"Pass its .dataset: {type(spec.dataset).__name__}."
+        if hasattr(spec, "dataset")
+        else "Pass a name, a folder, a .zip, or something with a length and numbered items.",
     )
 
 
@@ -114,7 +116,8 @@ def _path(spec: str | os.PathLike[str], options: dict[str, Any]) -> Dataset:
                 DATA[text]
             except UnknownNameError as error:
                 raise UnknownNameError(f'No data set "{text}", and no folder.', hint=error.hint) from None
-        raise DataError(f'There is no "{text}".', hint=f"It was looked for at {path.absolute()}.")
+        where = "" if path.is_absolute() and text == str(path) else f"It was looked for at {path.absolute()}. "
+        raise DataError(f'There is no "{text}".', hint=f"{where}Give a folder, a .zip, or one of {', '.join(DATA)}.")
     from workbench.data.folders import FolderData
 
     return _call(FolderData, path.name, path, **options)

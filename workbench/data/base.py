@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,6 +115,7 @@ class Dataset(Tagged, ABC):
                 f"{name} has a sample of class {self._labels.max()}, but names only {len(self.classes)} classes."
             )
         self._fingerprint: Fingerprint | None = None
+        self._input_shape: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -199,10 +201,11 @@ class Dataset(Tagged, ABC):
             try:
                 x = self.tensor(i)
             except DataError as error:
-                skipped.append(Skipped(i, self.keys[i], error.message))
+                reason = error.message.removeprefix(f'{self.name}: sample {i} ("{self.keys[i]}") ')
+                skipped.append(Skipped(i, self.keys[i], reason))
                 continue
-            if tensors and x.shape != tensors[0].shape:
-                reason = f"its input has the shape {tuple(x.shape)}, the others {tuple(tensors[0].shape)}"
+            if self.input_shape and tuple(x.shape) != self.input_shape:
+                reason = f"its input has the shape {tuple(x.shape)}, the others {self.input_shape}"
                 skipped.append(Skipped(i, self.keys[i], reason))
             elif not torch.isfinite(x).all():
                 skipped.append(Skipped(i, self.keys[i], "its input holds NaN or infinite values"))
@@ -211,12 +214,25 @@ class Dataset(Tagged, ABC):
                 read.append(i)
         return (torch.stack(tensors) if tensors else torch.zeros(0, 3, 1, 1)), read, skipped
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape (channel, y, x) of the inputs: the commonest among a few spread samples; () if none can be read.
+
+        Samples of another shape are left out of batches, whoever they are read with.
+        """
+        if self._input_shape is None:
+            if self._is_fixed():
+                self._input_shape = tuple(self.transform.input_shape)
+            else:
+                self._input_shape = self._commonest_shape()
+        return self._input_shape
+
     def using(self, transform: Any) -> Dataset:
         """Give the same samples with another transform. Nothing is copied but the reference to them."""
         other = copy.copy(self)
         other.transform = as_transform(transform)
         other.has_own_transform = True
-        other._fingerprint = None
+        other._fingerprint = other._input_shape = None
         return other
 
     def tagged_in(self, book: TagBook) -> Dataset:
@@ -234,7 +250,7 @@ class Dataset(Tagged, ABC):
         Raises
         ------
         DataError
-            If the transform gives two different tensors for one picture.
+            If the transform gives two different tensors for one picture, or nothing at all can be read.
         """
         if self._fingerprint is None:
             digest = hashlib.blake2b(digest_size=16)
@@ -304,17 +320,43 @@ class Dataset(Tagged, ABC):
         return self.transform.random_parts if isinstance(self.transform, WrappedTransform) else []
 
     def _probes(self) -> list[int]:
-        return sorted({int(p) for p in np.linspace(0, len(self) - 1, _PROBES)})
+        return spread(len(self), _PROBES)
+
+    def _commonest_shape(self) -> tuple[int, ...]:
+        shapes: Counter[tuple[int, ...]] = Counter()
+        for i in spread(len(self), _PROBES):
+            try:
+                shapes[tuple(self.tensor(i).shape)] += 1
+            except DataError:
+                continue
+        return shapes.most_common(1)[0][0] if shapes else ()
+
+    def _check_readable(self) -> None:
+        """Refuse a set of which nothing can be read; a sweep over it would end in empty tables."""
+        reason = ""
+        for i in range(len(self)):
+            try:
+                self.tensor(i)
+            except DataError as error:
+                reason = reason or error.message
+            else:
+                return
+        raise DataError(
+            f"None of the {len(self)} samples of {self.name} can be read. The first: {reason}",
+            hint="Look at the files, or at what the data set and its transform return.",
+        )
 
     def _probe(self) -> bytes:
         digest = hashlib.blake2b(digest_size=16)
         random = self._random_parts()
+        n_read = 0
         for turn, i in enumerate(self._probes()):
             try:
                 x = self.tensor(i)
             except DataError:
                 digest.update(b"unreadable")
                 continue
+            n_read += 1
             repeats = _REPEATS if turn < 2 and not self._is_fixed() else 1
             if random or any(not _same(x, self.tensor(i)) for _ in range(repeats)):
                 raise DataError(
@@ -324,7 +366,14 @@ class Dataset(Tagged, ABC):
                     "without random crops, flips or colours.",
                 )
             digest.update(repr(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
+        if n_read == 0:
+            self._check_readable()
         return digest.digest()
+
+
+def spread(n: int, most: int) -> list[int]:
+    """Give at most so many numbers below `n`, evenly spread, with the first and the last."""
+    return sorted({int(p) for p in np.linspace(0, n - 1, most)})
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from workbench.core.errors import DataError
-from workbench.data.base import Dataset, Item, _reason
+from workbench.data.base import Dataset, Item, _reason, spread
 from workbench.data.pictures import to_rgb
 from workbench.data.transforms import Transform, WrappedTransform
 
@@ -25,6 +26,8 @@ _PICTURES = ("image", "pixel_values", "img", "picture", "x", "input", "inputs", 
 _LABELS = ("label", "labels", "target", "targets", "y", "class", "fine_label")
 _MASKS = ("mask", "masks", "segmentation")
 _MOST_HASHED = 1 << 30  # bytes: half a second
+# Sets whose samples have no names are read at more places, since nothing else tells that their order changed.
+_UNNAMED_PROBES = 16
 # Attributes under which torchvision's data sets keep their labels.
 _KEPT_LABELS = ("targets", "labels", "_labels", "y")
 
@@ -36,6 +39,9 @@ class TorchData(Dataset):
     Pictures may be Pillow images, uint8 tensors (channel, y, x), uint8 arrays (y, x, channel), or **float tensors,
     which are taken for ready inputs**: the data set's own transform has been applied, so only the display uses the
     model's normalisation.
+
+    Sets that neither name their samples (as `samples` of torchvision's do) nor hold all pictures in memory are told
+    apart by their labels and by 16 spread samples; a change between these cannot be noticed.
 
     A label may be a number, or one-hot; others, such as several classes at once, count as unknown (-1).
 
@@ -100,14 +106,14 @@ class TorchData(Dataset):
 
     def _image(self, i: int, picture: Any) -> Image.Image:
         try:
-            return _as_image(picture)
+            return as_image(picture)
         except (DataError, ValueError, TypeError, OSError) as error:
             raise DataError(f'{self.name}: sample {i} ("{self.keys[i]}") cannot be read: {_reason(error)}') from error
 
     def _read(self, i: int, least: tuple[int, int] | None) -> Image.Image:
         picture = self._picture(i)
         ready = self._ready(picture)
-        return _as_image(picture) if ready is None else Image.fromarray(self._display(ready))
+        return as_image(picture) if ready is None else Image.fromarray(self._display(ready))
 
     def _masks(self, i: int) -> dict[str, np.ndarray]:
         item = self.dataset[i]
@@ -139,13 +145,26 @@ class TorchData(Dataset):
 
     def _identity(self) -> Iterable[str]:
         yield from self.keys
-        # Sets without file names, but with all pictures in one array: the array says what is in which place.
-        tensors = getattr(self.dataset, "tensors", None)
-        whole = tensors[0] if isinstance(tensors, tuple) and tensors else getattr(self.dataset, "data", None)
-        if isinstance(whole, (Tensor, np.ndarray)) and len(whole) == len(self) and whole.nbytes <= _MOST_HASHED:
-            array = whole.detach().cpu().numpy() if isinstance(whole, Tensor) else whole
-            if array.dtype.kind in "biuf":
-                yield hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).hexdigest()
+        yield from _order(self.dataset, len(self))
+        # Sets without file names, but with all pictures in memory: the pictures say what is in which place.
+        for one in self._held():
+            yield _digest(one)
+
+    def _held(self) -> list[Any]:
+        """Give all pictures, or an array with all of them, if they lie in memory and are quickly looked through."""
+        own, tensors = self.dataset, getattr(self.dataset, "tensors", None)
+        whole = own if isinstance(own, (Tensor, np.ndarray)) else getattr(own, "data", None)
+        whole = tensors[0] if isinstance(tensors, tuple) and tensors else whole
+        if isinstance(own, (list, tuple)):
+            held = [item[0] if isinstance(item, (list, tuple)) and item else item for item in own]
+        else:
+            held = [whole] if isinstance(whole, (Tensor, np.ndarray)) and len(whole) == len(self) else []
+        is_quick = all(_nbytes(one) is not None for one in held) and sum(map(_nbytes, held)) <= _MOST_HASHED
+        return held if is_quick else []
+
+    def _probes(self) -> list[int]:
+        is_named = self.keys[0] != "0" or bool(self._held())
+        return super()._probes() if is_named else spread(len(self), _UNNAMED_PROBES)
 
     def _is_fixed(self) -> bool:
         return False
@@ -158,9 +177,9 @@ class TorchData(Dataset):
         return [*super()._random_parts(), *(name for names in found for name in names)]
 
     def _label_identity(self) -> bytes:
-        if self._keeps_labels:
+        if self._keeps_labels or isinstance(self.dataset, (list, tuple)):
             return super()._label_identity()
-        return np.array([self._label(i) for i in self._probes()], dtype=np.int64).tobytes()
+        return np.array([self._label(i) for i in super()._probes()], dtype=np.int64).tobytes()
 
     def _display(self, ready: Tensor) -> np.ndarray:
         transform = self.transform
@@ -205,6 +224,26 @@ class TorchData(Dataset):
         return None
 
 
+def _nbytes(picture: Any) -> Any:
+    """Bytes of a picture in memory; None if it is no picture, or one that cannot be looked at by its bytes."""
+    if isinstance(picture, Tensor) or (isinstance(picture, np.ndarray) and picture.dtype.kind in "biuf"):
+        return picture.nbytes
+    return picture.width * picture.height * 4 if isinstance(picture, Image.Image) else None
+
+
+def _digest(picture: Any) -> str:
+    if isinstance(picture, Tensor):
+        head = f"{tuple(picture.shape)} {picture.dtype}"
+        raw = picture.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    else:
+        try:
+            raw = np.asarray(picture)
+        except Exception:  # a damaged picture that was opened and not yet read; reading it leaves it out
+            return "unreadable"
+        head = f"{raw.shape} {raw.dtype}"
+    return f"{head} {hashlib.blake2b(np.ascontiguousarray(raw).data, digest_size=16).hexdigest()}"
+
+
 def _identity(x: Any) -> Any:
     return x
 
@@ -221,7 +260,8 @@ def _part(item: Any, names: Sequence[str], place: int, owner: str) -> Any:
     return item[place] if isinstance(item, (tuple, list)) else item
 
 
-def _as_image(picture: Any) -> Image.Image:
+def as_image(picture: Any) -> Image.Image:
+    """Give a Pillow picture, byte tensor or byte array as an RGB picture."""
     if isinstance(picture, Image.Image):
         return to_rgb(picture)
     if isinstance(picture, Tensor):
@@ -265,8 +305,6 @@ def _keys(dataset: Any) -> list[str]:
 
 def _shortened(paths: list[str]) -> list[str]:
     """Take off the folders that all paths share: where a data set lies does not make it another one."""
-    import os.path
-
     try:
         common = os.path.commonpath([os.path.dirname(p) for p in paths])
     except ValueError:
@@ -290,6 +328,46 @@ def _kept_labels(dataset: Any, n: int) -> np.ndarray | None:
     if isinstance(kept, list) and len(kept) == n and all(isinstance(k, tuple) and len(k) == 2 for k in kept):
         return _whole([k[1] for k in kept], n)
     return None
+
+
+def _array_identity(array: Tensor | np.ndarray) -> Iterable[str]:
+    array = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+    if array.dtype.kind in "biufU" and array.nbytes <= _MOST_HASHED:
+        yield hashlib.blake2b(np.ascontiguousarray(array).view(np.uint8).data, digest_size=16).hexdigest()
+
+
+def _order(dataset: Any, n: int) -> Iterable[str]:
+    """What a set keeps per sample, under whatever name: its order is the order of the samples.
+
+    The probes of a fingerprint look at a few samples only, and would miss two others that changed places.
+    """
+    seen: set[int] = set()
+    for name, kept in sorted(getattr(dataset, "__dict__", {}).items()):
+        if id(kept) in seen:  # torchvision's `imgs` are its `samples`
+            continue
+        seen.add(id(kept))
+        arrays = kept if isinstance(kept, tuple) else (kept,)
+        if all(isinstance(a, (Tensor, np.ndarray)) and a.ndim > 0 and len(a) == n for a in arrays):
+            for array in arrays:
+                yield from (f"{name} {line}" for line in _array_identity(array))
+        elif isinstance(kept, (list, tuple)) and len(kept) == n and all(map(_is_plain, kept)):
+            first = [k[0] if isinstance(k, (tuple, list)) and k else k for k in kept]
+            if all(isinstance(k, (str, os.PathLike)) for k in first):
+                rest = [tuple(k[1:]) if isinstance(k, (tuple, list)) else () for k in kept]
+                kept = list(zip(_shortened([os.fspath(k) for k in first]), rest, strict=True))
+            digest = hashlib.blake2b(repr(kept).encode("utf-8", "surrogateescape"), digest_size=16)
+            yield f"{name} {digest.hexdigest()}"
+    inner = getattr(dataset, "dataset", None)  # a subset
+    if inner is not None and inner is not dataset and hasattr(inner, "__len__"):
+        yield from _order(inner, len(inner))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return isinstance(value, (str, int, float, os.PathLike))
 
 
 def _whole(values: Any, n: int) -> np.ndarray | None:

@@ -88,7 +88,7 @@ def torchvision_set(
             can, facts = "download" in accepted, _FACTS.get(name, "size and licence as its page states")
             raise DataError(
                 f'torchvision\'s {name} ({facts}) is not in "{place}".',
-                hint=(f'load("torchvision:{name}", download=True) fetches it. ' if can else "")
+                hint=(f'wb.data.load("torchvision:{name}", download=True) fetches it. ' if can else "")
                 + f"torchvision says: {error}",
             ) from error
     _fetch(builder, accepted, place, options, name)

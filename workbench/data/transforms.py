@@ -113,6 +113,12 @@ class Transform:
             return 2 * max(short, columns), 2 * max(short, rows)
         return 2 * columns, 2 * rows
 
+    @property
+    def bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Smallest and largest value that a pixel can have in the input, per channel; None if that is not known."""
+        pairs = list(zip(self._per_channel(self.mean), self._per_channel(self.std), strict=True))
+        return tuple(-m / s for m, s in pairs), tuple((255 / self.scale - m) / s for m, s in pairs)
+
     def __call__(self, image: Image.Image) -> Tensor:
         """Give the model's input, (channel, y, x) float32."""
         image = image.convert("RGB" if self.channels == 3 else "L")
@@ -231,6 +237,18 @@ class WrappedTransform(Transform):
         if self.function is None:
             raise DataError("These inputs come ready made, so their shape is only known from the data.")
         return tuple(self(Image.new("RGB", (320, 320), (128, 128, 128))).shape)
+
+    @property
+    def bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        mean, std = self._normalisation()
+        if mean is None or std is None:
+            parts = list(_parts(self.function))
+            if not parts or not all(_is_torchvision(part) for part in parts):
+                return None
+            mean, std = (0.0,), (1.0,)  # torchvision's pixels run from 0 to 1 before they are normalised
+        return tuple(-m / s for m, s in zip(mean, std, strict=True)), tuple(
+            (1 - m) / s for m, s in zip(mean, std, strict=True)
+        )
 
     @property
     def random_parts(self) -> list[str]:

@@ -11,11 +11,11 @@ from plotly.subplots import make_subplots
 
 from workbench.core import check
 from workbench.core.registry import FIGURES
-from workbench.core.results import Attribution
+from workbench.core.results import Attribution, SanityCheck
 from workbench.figures import style
 from workbench.figures.ranking import signed_bars
 
-__all__ = ["attribution_figure"]
+__all__ = ["attribution_figure", "sanity_check_figure"]
 
 
 @FIGURES.register("Attribution")
@@ -87,6 +87,27 @@ def attribution_figure(
         showlegend=False,
     )
     return fig
+
+
+@FIGURES.register("SanityCheck")
+def sanity_check_figure(checked: SanityCheck, **options: Any) -> go.Figure:
+    """Draw the map of the trained model above that of the model with random weights; options as for an attribution."""
+    from dataclasses import replace
+
+    both = (checked.base, checked.randomised)
+
+    names = ("heatmap", "target", "score", "gap", "output")
+    arrays: dict[str, Any] = {n: np.concatenate([np.asarray(getattr(one, n)) for one in both]) for n in names}
+    rows = replace(
+        checked.base,
+        samples=tuple(checked.base.samples) * 2,
+        pictures=tuple(checked.base.pictures) * 2,
+        labels=("trained", f"random weights, rank correlation {checked.correlation:.2f}"),
+        relevance={},
+        activation={},
+        **arrays,
+    )
+    return attribution_figure(rows, n=2, **options)
 
 
 def _label(attribution: Attribution, row: int) -> str:

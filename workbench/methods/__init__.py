@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from workbench.core.errors import nearest
+
 _HOMES = {
     "ConceptAtlas": "workbench.methods.concepts.atlas",
     "EmbeddingMap": "workbench.methods.representation.embedding_map",
@@ -16,7 +18,7 @@ __all__ = ["ConceptAtlas", "EmbeddingMap"]
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}. {nearest(name, __all__)}".strip())
 
 
 def __dir__() -> list[str]:

@@ -16,6 +16,7 @@ from workbench.core.errors import BadValueError, ModelError, NotFiniteError, Out
 from workbench.core.ids import Fingerprint
 from workbench.core.results import Edit
 from workbench.models.canonize import canonical_copy, private_copy
+from workbench.models.code import code_identity
 from workbench.models.edits import activation_edits, apply_weight_edits, check_edits
 from workbench.models.hooks import record
 from workbench.models.layers import LayerTable, probe
@@ -33,7 +34,8 @@ _OUTPUT_KEYS = ("logits", "out", "output", "pred", "scores")
 class ModelHandle:
     """A model ready to be explained.
 
-    All work is done on a private copy in eval mode, with batch norm folded and nothing in place.
+    All work is done on a private copy in eval mode, with batch norm folded and nothing in place; models in half
+    precision run in float32.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ class ModelHandle:
     calls : dict
         Calls of each module in one forward pass.
     fingerprint : Fingerprint
-        Covers architecture, weights (before folding) and edits.
+        Covers architecture, code of one's own classes, weights (before folding) and edits.
     folded : list of (layer, batch norm)
     output_shape : tuple of int
         Of the output for one sample.
@@ -73,13 +75,19 @@ class ModelHandle:
         self.fingerprint = _fingerprint(module, card.name, self.edits)
         self.dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
         source = module
+        if self.dtype in (torch.float16, torch.bfloat16):
+            # Relevances are sums of many parts, for which half precision is too coarse: the copy that runs is wider.
+            source, self.dtype = private_copy(module).float(), torch.float32
         if any(e.is_weight_edit for e in self.edits):
             check_edits([e for e in self.edits if e.is_weight_edit], LayerTable(card.name, []), module)
-            source = private_copy(module)
+            source = private_copy(source)
             apply_weight_edits(source, self.edits)
         example = self.example(device=_device_of(module))
         probe(private_copy(source), example, name=card.name)  # fails with a clear message before anything is folded
         self.module, self.folded = canonical_copy(source, example)
+        if self.dtype in (torch.float16, torch.bfloat16):  # too few digits for the divisions of the rules
+            self.module.float()
+            self.dtype = torch.float32
         self._runs_channels_last: bool | None = None
         self.to(self.device)
         self.layers, self.calls, output = probe(self.module, self.example(), name=card.name)
@@ -273,7 +281,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerprint:
-    """Digest of the architecture's text, all weights and the edits.
+    """Digest of the architecture's text, the code of its own classes, all weights and the edits.
 
     Raises
     ------
@@ -282,7 +290,12 @@ def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerp
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(module)).encode())  # addresses differ from day to day
+    digest.update("\n".join(code_identity(module)).encode())
     for key, value in sorted(module.state_dict().items()):
+        if nn.parameter.is_lazy(value):
+            raise ModelError(
+                f'The weights "{key}" of {name} have no shape yet.', hint="Run the model once on a batch, then open it."
+            )
         if not isinstance(value, Tensor):
             digest.update(f"{key}{value!r}".encode())
             continue

@@ -204,9 +204,12 @@ def probe(module: nn.Module, x: Tensor, *, name: str = "the model") -> tuple[Lay
         with torch.no_grad():
             output = module(x)
     except Exception as error:  # whatever a model may raise, the reader needs to know what was tried
+        reason = f"{error}".rstrip(". ") or type(error).__name__
+        hint = "Give the transform that the model was trained with: open_session(model, data, transform=...)."
+        if isinstance(error, TypeError) and "argument" in reason:
+            hint = "Wrap the model in a module whose forward takes the batch of pictures alone."
         raise ModelError(
-            f"The forward pass of {name} fails on an input of shape {tuple(x.shape)}: {error}",
-            hint="Give the transform that the model was trained with: open_session(model, data, transform=...).",
+            f"The forward pass of {name} fails on an input of shape {tuple(x.shape)}: {reason}.", hint=hint
         ) from error
     finally:
         for handle in reversed(handles):

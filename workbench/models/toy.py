@@ -210,7 +210,8 @@ def _train(progress: Progress) -> dict[str, Tensor]:
                 progress.start("training toy-cnn", n_steps)
                 model = _fit(inputs, labels, n_steps, progress)
                 marks = exam(model)
-                logger.info("Seed %d: %.1f s, %s", seed, time.monotonic() - started, marks)
+                told = ", ".join(f"{name.replace('_', ' ')} {mark:.0%}" for name, mark in marks.items())
+                logger.info("Trained with seed %d in %.0f s: %s", seed, time.monotonic() - started, told)
                 passed = min(marks["clean"] / RECIPE["least_clean"], marks["flips"] / RECIPE["least_flips"])
                 if best is None or passed > best[0]:
                     weights = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}

@@ -17,6 +17,7 @@ __all__ = [
     "RANDOM",
     "absent",
     "download",
+    "hub_folder",
     "hugging_face_file",
     "imagenet_classes",
     "load_into",
@@ -66,11 +67,17 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives and refused pickles raise a dozen different things
         raise ModelError(
-            f'The weights in "{path}" cannot be read: {str(error).splitlines()[0] if str(error) else error!r}',
+            f'The weights in "{path}" cannot be read: {_reason(error)}',
             hint="Only plain state dicts are read, since a pickled model could run anything: save one with "
             "torch.save(model.state_dict(), path), or with safetensors.",
         ) from error
     return _unwrapped(content, path)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error. What torch says of pickles ends in the advice to run them, which is left out."""
+    text = str(error).splitlines()[0] if str(error) else repr(error)
+    return "it is damaged, or holds pickled objects." if text.startswith("Weights only load failed") else text
 
 
 def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
@@ -159,11 +166,43 @@ def seeded(make: Callable[[], nn.Module]) -> nn.Module:
 
 def absent(spec: str, facts: str, place: str) -> ModelError:
     """Say that weights are not on this machine, what they would cost, and what else can be done."""
+    what = "repository" if spec.startswith("hub:") else "weights"
     return ModelError(
-        f"The weights of {spec} ({facts}) are not on this machine; looked in {place}.",
-        hint=f'workbench.models.zoo.download("{spec}") fetches them. Offline: "{spec}@/path/file" for a local file, '
-        f'"{spec}:random" for random weights, or the model "efficientnet_lite0", which a package brings.',
+        f"The {what} of {spec} ({facts}) {'is' if what == 'repository' else 'are'} not on this machine; "
+        f"looked in {place}.",
+        hint=f'To fetch: from workbench.models.zoo import download; download("{spec}"). '
+        f'Offline: {_offline(spec)}, or the model "efficientnet_lite0", which a package brings.',
     )
+
+
+def _offline(spec: str) -> str:
+    """What to write instead of a name when there is no network."""
+    if spec.startswith("hub:"):
+        return f'"hub:/path:{spec.rpartition(":")[2]}" for a clone of the repository'
+    if spec.startswith("hf-hub:"):
+        return '"local-dir:/path" for a folder with its config.json and weights'
+    return f'"{spec}@/path/file" for a local file, "{spec}:random" for random weights'
+
+
+def hub_folder(repo: str) -> Path | None:
+    """Find the folder with the hubconf.py of a path or of ``owner/repo[:branch]`` in torch's cache; None if absent.
+
+    Raises
+    ------
+    ModelError
+        If `repo` can only be a folder, and there is no hubconf.py in it.
+    """
+    local = Path(repo).expanduser()
+    if (local / "hubconf.py").is_file():
+        return local
+    name, _, branch = repo.partition(":")
+    for tried in [branch] if branch else ["main", "master"]:
+        cached = Path(torch.hub.get_dir()) / "_".join([*name.split("/"), tried.replace("/", "_")])
+        if (cached / "hubconf.py").is_file():
+            return cached
+    if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
+        raise ModelError(f'There is no hubconf.py in "{repo}".', hint="Give the folder of a repository that has one.")
+    return None
 
 
 def download(spec: str) -> Path:
@@ -205,11 +244,11 @@ def download(spec: str) -> Path:
             repo = rest.rpartition(":")[0]
             logger.info("Downloading the repository %s: it has its own licence, and its code runs when built.", repo)
             torch.hub.list(repo, trust_repo=True, skip_validation=True, verbose=False)
-            return Path(torch.hub.get_dir()) / repo.replace("/", "_")
+            return hub_folder(repo) or Path(torch.hub.get_dir())
     except (OSError, RuntimeError) as error:
         raise ModelError(
             f"{spec} cannot be downloaded: {error}",
-            hint=f'Without network, put the weights on disk and name them: "{spec}@/path/weights.safetensors".',
+            hint=f"Without network: {_offline(spec)}.",
         ) from error
     raise ModelError(
         f'There is nothing to download for "{spec}".', hint="torchvision:, timm:, hf-hub: and hub:owner/repo: can be."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from workbench.core.errors import ModelError, UnknownNameError, nearest
 from workbench.core.registry import MODELS
 from workbench.data.transforms import Transform, as_transform
 from workbench.models.card import Card
-from workbench.models.weights import absent, download, imagenet_classes, need, read_weights, seeded
+from workbench.models.weights import absent, download, hub_folder, imagenet_classes, need, read_weights, seeded
 from workbench.models.zoo_timm import timm_card, timm_folder, timm_model
 from workbench.models.zoo_torchvision import torchvision_model
 
@@ -77,9 +77,11 @@ def build(spec: Any, *, transform: Any = None, classes: Sequence[str] | None = N
 
 def _build(spec: Any) -> Built:
     if isinstance(spec, nn.Module):
+        # A compiled module hides its layers behind a single call; what it was compiled from computes the same.
+        spec = getattr(spec, "_orig_mod", spec)
         return _own(spec, type(spec).__name__)
     if callable(spec):
-        built = spec()
+        built = _called(spec)
         if isinstance(built, tuple) and len(built) == 2 and isinstance(built[1], Card):
             return built
         if not isinstance(built, nn.Module):
@@ -100,6 +102,23 @@ def _build(spec: Any) -> Built:
     raise UnknownNameError(f'No model "{spec}".', hint=f"{_advice(spec)} Registered: {', '.join(MODELS)}.")
 
 
+def _called(builder: Callable[..., Any]) -> Any:
+    try:
+        needed = [
+            p.name
+            for p in inspect.signature(builder).parameters.values()
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+    except (TypeError, ValueError):  # some callables written in C do not tell
+        needed = []
+    if needed:
+        raise ModelError(
+            f"The builder {getattr(builder, '__name__', builder)!r} needs {', '.join(needed)}.",
+            hint="Pass a function without arguments, such as lambda: Net(10), or the module itself.",
+        )
+    return builder()
+
+
 def _advice(spec: str) -> str:
     import torchvision
 
@@ -114,6 +133,8 @@ def _advice(spec: str) -> str:
 
 
 def _own(module: nn.Module, name: str) -> Built:
+    if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):  # torch.compile hides what is looked at
+        return _own(inner, type(inner).__name__ if name == type(module).__name__ else name)
     if isinstance(getattr(module, "pretrained_cfg", None), dict):  # made by timm
         return module, timm_card(module, name, notes="")
     first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
@@ -169,34 +190,21 @@ def _hub(spec: str, rest: str) -> Built:
     repo, _, entry = rest.rpartition(":")
     if not repo or not entry:
         raise ModelError(f'"{spec}" names no entry.', hint='Write "hub:owner/repo:entry" or "hub:/path:entry".')
-    folder = _hub_folder(repo)
+    folder = hub_folder(repo)
     if folder is None:
-        raise absent(spec, "the repository states its licence", f"{torch.hub.get_dir()}")
+        raise absent(spec, "the repository states its licence", torch.hub.get_dir())
     logger.info("Running %s/hubconf.py for %s", folder, spec)
     try:
         model = torch.hub.load(str(folder), entry, source="local", verbose=False)
-    except RuntimeError as error:
+    except Exception as error:  # the repository's own code may raise anything
         raise ModelError(
-            f"{spec} cannot be built: {error}", hint=f"The entries are the functions of {folder}/hubconf.py."
+            f"{spec} cannot be built: {str(error) or type(error).__name__}.".replace("..", "."),
+            hint=f"The entries are the functions of {folder}/hubconf.py.",
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{spec} returned {type(model).__name__}.", hint="The entry must return a torch.nn.Module.")
     module, card = _own(model, spec)
     return module, replace(card, origin=f"torch hub, {repo}")
-
-
-def _hub_folder(repo: str) -> Path | None:
-    local = Path(repo).expanduser()
-    if (local / "hubconf.py").is_file():
-        return local
-    name, _, branch = repo.partition(":")
-    for tried in [branch] if branch else ["main", "master"]:
-        cached = Path(torch.hub.get_dir()) / "_".join([*name.split("/"), tried.replace("/", "_")])
-        if (cached / "hubconf.py").is_file():
-            return cached
-    if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
-        raise ModelError(f'There is no hubconf.py in "{repo}".', hint="Give the folder of a repository that has one.")
-    return None
 
 
 _SCHEMES: dict[str, Callable[[str, str], Built]] = {

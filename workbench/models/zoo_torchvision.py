@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,14 @@ def torchvision_facts(weights: Any) -> str:
 
 def torchvision_model(spec: str, rest: str) -> tuple[nn.Module, Card]:
     """Build ``torchvision:NAME``, ``NAME:random`` or ``NAME@file``."""
-    from torchvision.models import get_model
+    from torchvision.models import get_model, get_model_builder
 
     name, path, is_random = parts(rest)
     weights = torchvision_weights(name)
     base = name.partition(".")[0]
     options: dict[str, Any] = {"init_weights": True} if base in ("googlenet", "inception_v3") else {}
+    if "weights_backbone" in inspect.signature(get_model_builder(base)).parameters:
+        options["weights_backbone"] = None  # else a backbone is downloaded unasked
     classes, notes, source = tuple(weights.meta.get("categories", ())), "", "torchvision"
     if is_random:
         model, notes = seeded(lambda: get_model(base, weights=None, **options)), RANDOM
@@ -55,7 +58,7 @@ def torchvision_model(spec: str, rest: str) -> tuple[nn.Module, Card]:
         if not path and not file.is_file():
             raise absent(spec, torchvision_facts(weights), str(file))
         state, source = read_weights(file), f"file {file.name}"
-        n_classes = _head_size(get_model, base, state)
+        n_classes = _head_size(lambda: get_model(base, weights=None, **options), state)
         if n_classes is not None:
             options, classes = {**options, "num_classes": n_classes}, ()
         model = seeded(lambda: get_model(base, weights=None, **options))
@@ -71,10 +74,10 @@ def torchvision_model(spec: str, rest: str) -> tuple[nn.Module, Card]:
     return model, card
 
 
-def _head_size(get_model: Callable[..., nn.Module], name: str, state: dict[str, Tensor]) -> int | None:
+def _head_size(make: Callable[[], nn.Module], state: dict[str, Tensor]) -> int | None:
     """Read the number of classes from a file's last layer, where it is not the usual one."""
     with torch.device("meta"):
-        usual = list(get_model(name, weights=None).state_dict().items())
+        usual = list(make().state_dict().items())
     key, value = usual[-1]
     found = [v for k, v in state.items() if k == key or k.endswith("." + key)]
     return len(found[0]) if found and found[0].ndim == value.ndim and found[0].shape != value.shape else None

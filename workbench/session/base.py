@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.attribution.base import Target
-from workbench.core.errors import DataError, UnknownSampleError
+from workbench.core.errors import BadValueError, DataError, UnknownSampleError
 from workbench.core.progress import Progress, SilentProgress
-from workbench.session.lane import Job, Lane, current_job
+from workbench.session.lane import Job, JobFacts, Lane, current_job
+from workbench.session.memory import memory_of
 from workbench.session.pictures import PictureCache
 from workbench.session.residency import residency
 from workbench.session.selection import Selection
@@ -112,13 +113,42 @@ class SessionBase:
 
     # --- running -----------------------------------------------------------------------------------------------------
 
-    def submit(self, fn: Callable[..., Any], *args: Any, topic: str | None = None, **kwargs: Any) -> Job:
+    def submit(
+        self, fn: Callable[..., Any], *args: Any, topic: str | None = None, title: str = "", **kwargs: Any
+    ) -> Job:
         """Queue work on the session's lane; a newer job of the same topic replaces an older one."""
-        return self.lane.submit(self._placed(fn), *args, topic=topic, title=getattr(fn, "__name__", "work"), **kwargs)
+        title = title or getattr(fn, "__name__", "work")
+        return self.lane.submit(self._placed(fn), *args, topic=topic, title=title, **kwargs)
 
     def run(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Do work on the lane and wait for it."""
         return self.lane.run(self._placed(fn), *args, title=getattr(fn, "__name__", "work"), **kwargs)
+
+    def jobs(self) -> tuple[JobFacts, ...]:
+        """What runs on the session's lane, what waits, and what has ended, newest first."""
+        return self.lane.facts()
+
+    def on_jobs(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener()` when a job begins, steps or ends; returns a function that ends it.
+
+        It is called on the threads that work, often, and must return at once; `jobs` tells what there is.
+        """
+        return self.lane.listen(listener)
+
+    def cancel(self, number: int) -> bool:
+        """Cancel a running or waiting job by its number; whether there was one."""
+        return self.lane.cancel(number)
+
+    def memory(self) -> dict[str, dict[str, Any]]:
+        """What is used of which memory: the store's tiers, the host, and the device, where that is known.
+
+        Returns
+        -------
+        dict of str to dict
+            By tier: ``bytes``, ``budget_bytes`` (None where there is no limit), and of the store's tiers also ``hits``,
+            ``misses``, ``evictions`` and ``entries``.
+        """
+        return {**self.store.stats(), **memory_of(self._device, self._budget)}
 
     def close(self) -> None:
         """Cancel what is left and free the model's memory. Results stay in the store."""
@@ -149,6 +179,9 @@ class SessionBase:
         """Run on the lane and show how far it is: to `progress`, else in a bar where someone can see it."""
         if self.lane.is_current:
             return self.run(fn, *args, **({} if progress is None else {"progress": progress}))
+        outer = current_job()
+        if outer is not None and (progress is None or progress is outer.progress):
+            return self.run(fn, *args)  # whoever waits shows how far it is, since the lane lends its progress
         given = progress
 
         def work(progress: Any) -> Any:
@@ -186,6 +219,13 @@ class SessionBase:
         return str(self.model.layers.component(value))
 
     def _check_sample(self, value: Any) -> int:
+        if not isinstance(value, (int, float, str, np.generic)):
+            if getattr(value, "ndim", None) != 0:
+                raise BadValueError(
+                    f"A sample is the number of one in the data; got {type(value).__name__}.",
+                    hint="A picture or a tensor from outside is handed over as x=....",
+                )
+            value = value.item()  # as it stands in a tensor of ids
         n = len(self.data)
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < n:
             raise UnknownSampleError(f"No sample {value!r} in {self.data.name}.", hint=f"It has {n}, from 0.")

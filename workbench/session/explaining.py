@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ import torch
 from workbench.attribution.base import Target
 from workbench.attribution.crp import concept_maps, explain, heat, rule_name
 from workbench.core import check
-from workbench.core.errors import BadValueError, NoPredictionError, OutOfBudgetError, ShapeError
+from workbench.core.errors import BadValueError, NoPredictionError, NotFiniteError, OutOfBudgetError, ShapeError
 from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import Attribution, ReferenceSet
-from workbench.models.handle import is_out_of_memory
+from workbench.data.torch_data import as_image
+from workbench.models.handle import ModelHandle, is_out_of_memory
 from workbench.session.pictures import MODES, View, peak_tiles, views
 from workbench.session.tables import KEPT_REFERENCES, Tables
 from workbench.store.recipe import Recipe
@@ -60,7 +62,7 @@ class Explaining(Tables):
             Layers whose relevances and activations are returned too.
         rule : str, Composite or zennit composite
             A composite, ``gradient``, ``input_x_gradient`` or ``integrated_gradients``.
-        x : (sample, channel, y, x) tensor or PIL picture, optional
+        x : (sample, channel, y, x) tensor, PIL picture or (y, x, channel) byte array, optional
             Input from outside, instead of `sample`. Tensors are taken as they are, pictures pass through the transform.
         """
         chosen, goal = self._rule_and_target(rule, target)
@@ -113,7 +115,7 @@ class Explaining(Tables):
                 maps, _, _ = concept_maps(
                     self.model, x, lacking, goal, rule=chosen, labels=self.data.labels[[sample]], progress=progress
                 )
-                for component, one in zip(lacking, maps.cpu().float(), strict=True):
+                for component, one in zip(lacking, _finite(maps.cpu().float(), chosen), strict=True):
                     found[component] = self.store.get_or_make(recipe(component), _given({"map": one}))
             return torch.stack([found[c]["map"] for c in wanted])  # type: ignore[index]
 
@@ -191,15 +193,19 @@ class Explaining(Tables):
         record: Sequence[str],
         labels: Any,
         ids: Sequence[int],
+        *,
+        handle: ModelHandle | None = None,
     ) -> dict[str, Any]:
+        model = handle or self.model
+
         def one(rows: range) -> dict[str, Tensor]:
             part, own = x[rows.start : rows.stop], None if labels is None else labels[rows.start : rows.stop]
             try:
-                result = explain(self.model, part, goal, rule=chosen, record=record, given=given, labels=own)
+                result = explain(model, part, goal, rule=chosen, record=record, given=given, labels=own)
             except NoPredictionError as error:
                 raise error.named(ids[rows.start : rows.stop] if ids else rows) from error
             arrays: dict[str, Tensor] = {
-                "heatmap": heat(result.relevance),
+                "heatmap": _finite(heat(result.relevance), chosen),
                 "target": result.start.index,
                 "score": result.start.score,
                 "gap": result.gap,
@@ -285,8 +291,10 @@ class Explaining(Tables):
         return (made["maps"].float() * made["scale"][:, None, None]).numpy()
 
     def _outside(self, x: Any) -> Tensor:
+        if isinstance(x, (str, os.PathLike)):
+            raise BadValueError("x is a picture or a tensor; got a path.", hint="Open it with PIL.Image.open(path).")
         if not isinstance(x, torch.Tensor):
-            x = self.model.card.transform(x)
+            x = self.model.card.transform(as_image(x))
         shape = tuple(self.model.card.input_shape)
         x = x.unsqueeze(0) if x.ndim == len(shape) else x
         if x.ndim != len(shape) + 1 or x.shape[1] != shape[0] or len(x) == 0:
@@ -298,6 +306,16 @@ class Explaining(Tables):
         return x
 
 
+def _finite(maps: Tensor, rule: Any) -> Tensor:
+    """The maps, if they are numbers: rules with a small stabiliser let relevance grow beyond them in deep networks."""
+    if not bool(torch.isfinite(maps).all()):
+        raise NotFiniteError(
+            f"The relevance by {rule_name(rule)} is not finite: it grows beyond all numbers on its way down.",
+            hint='Use a rule that damps it, such as "EpsilonPlusFlat", or a larger epsilon.',
+        )
+    return maps
+
+
 def _given(arrays: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
     return lambda: arrays
 
@@ -305,7 +323,8 @@ def _given(arrays: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
 def _as_ids(sample: Any) -> Sequence[Any]:
     if sample is None:
         return ()
-    return [sample] if np.ndim(sample) == 0 else list(sample)
+    is_many = isinstance(sample, (list, tuple, range)) or getattr(sample, "ndim", 0) > 0
+    return list(sample) if is_many else [sample]
 
 
 def _halved(one: Callable[[range], dict[str, Tensor]], rows: range) -> dict[str, Tensor]:

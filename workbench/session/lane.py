@@ -18,21 +18,27 @@ import inspect
 import itertools
 import logging
 import threading
+import time
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from workbench.core.errors import CancelledError
+from workbench.core.errors import CancelledError, WorkbenchError
 from workbench.core.progress import CancelToken, SilentProgress
 
-__all__ = ["Job", "Lane", "current_job"]
+__all__ = ["Job", "JobFacts", "Lane", "current_job"]
 
 logger = logging.getLogger(__name__)
 
 _numbers = itertools.count(1)
 _here = threading.local()
 _STOPPED = ("done", "failed", "cancelled")
+
+_ENDED = 50  # whose facts a lane keeps
+_TRACE = 8000  # letters of a trace, from its end, where the error is
 
 
 class _Reported(SilentProgress):
@@ -47,6 +53,46 @@ class _Reported(SilentProgress):
             listener(self)
 
 
+@dataclass(frozen=True)
+class JobFacts:
+    """What is told of a job, at one moment: text and numbers, so that an old one keeps nothing alive.
+
+    Attributes
+    ----------
+    number : int
+    title : str
+        Whose work it is, in words: of the job that waits for it, if there is one.
+    state : {"waiting", "running", "done", "failed", "cancelled"}
+    share : float
+        Finished share, 0 to 1.
+    is_counted : bool
+        Whether it says how far it is.
+    note : str
+        What it is at.
+    seconds : float
+        How long it has run, or ran; 0 while it waits.
+    ended : float
+        When it ended, in seconds since 1970; 0 before.
+    error : dict of str to str
+        Of one that failed: message, hint, type and trace.
+    """
+
+    number: int
+    title: str
+    state: str
+    share: float = 0.0
+    is_counted: bool = False
+    note: str = ""
+    seconds: float = 0.0
+    ended: float = 0.0
+    error: dict[str, str] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over, in whatever way."""
+        return self.state in _STOPPED
+
+
 class Job:
     """A piece of work on a lane.
 
@@ -59,12 +105,16 @@ class Job:
     state : {"waiting", "running", "done", "failed", "cancelled"}
     progress : Progress
         Its `share`, `title` and `note` may be read from any thread.
+    asked_by : str
+        Title of the job that waits for this one; empty if none does.
     """
 
     def __init__(self, call: Callable[[], Any] | None, *, title: str = "", topic: str | None = None):
         self.number = next(_numbers)
         self.title, self.topic, self.state = title, topic, "waiting"
         self.progress: SilentProgress = _Reported()
+        self.asked_by = ""
+        self._began = self._ran = self._ended_at = 0.0
         self._call = call
         self._context = contextvars.copy_context()  # what a job prints belongs to the cell that asked for it
         self._result: Any = None
@@ -125,10 +175,29 @@ class Job:
         if isinstance(self.progress, _Reported):
             self.progress.listeners.append(listener)
 
+    def facts(self) -> JobFacts:
+        """What there is to tell of it now."""
+        progress, state = self.progress, self.state
+        seconds = self._ran or (time.monotonic() - self._began if self._began else 0.0)
+        name = self.title.strip("_ ").replace("_", " ")
+        parts = [progress.title, progress.note] if state == "running" else []
+        error = self._error
+        return JobFacts(
+            number=self.number,
+            title=self.asked_by or name or "work",
+            state=state,
+            share=1.0 if state == "done" else progress.share,
+            is_counted=bool(progress.total),
+            note=" · ".join(filter(None, parts)),
+            seconds=seconds,
+            ended=self._ended_at,
+            error=_told(error) if state == "failed" and error is not None else None,
+        )
+
     def _begin(self) -> bool:
         with self._lock:
             if self.state == "waiting":
-                self.state = "running"
+                self.state, self._began = "running", time.monotonic()
                 return True
             return False
 
@@ -155,6 +224,8 @@ class Job:
     def _end(self, *, result: Any = None, error: BaseException | None = None) -> None:
         with self._lock:
             self._result, self._error = result, error
+            self._ran = time.monotonic() - self._began if self._began else 0.0
+            self._ended_at = time.time()
             self._call, self._context = None, contextvars.Context()  # a finished job keeps no arguments alive
             callbacks, self._callbacks = self._callbacks, []
             self._ended.set()
@@ -181,6 +252,8 @@ class _Line:
         self.name = name
         self.waiting: deque[Job] = deque()
         self.running: Job | None = None
+        self.ended: deque[JobFacts] = deque(maxlen=_ENDED)
+        self.listeners: list[Callable[[], None]] = []
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
         self.is_closed = False
@@ -190,7 +263,7 @@ class _Line:
         with self.changed:
             if self.is_closed:
                 raise CancelledError(
-                    f"The lane {self.name} is closed, so {job.title or 'the job'} cannot run.",
+                    f"{self.name} is closed, so nothing more can be computed on it.",
                     hint="Open the session or the widget again.",
                 )
             if job.topic is not None:
@@ -203,6 +276,15 @@ class _Line:
             self.changed.notify()
         for old in superseded:
             old.cancel()
+        job.add_done_callback(lambda job: self.tell())  # one that is cancelled while it waits
+        self.tell()
+
+    def tell(self, *_: Any) -> None:
+        for listener in list(self.listeners):
+            try:
+                listener()
+            except Exception:  # whoever listens must not end the work
+                logger.exception("A listener of the lane %s failed.", self.name)
 
     def work(self) -> None:
         while True:
@@ -212,11 +294,23 @@ class _Line:
                 if not self.waiting:
                     return
                 job = self.running = self.waiting.popleft()
-            job._run()
+            self.run(job)
             with self.changed:
                 self.running = None
+                self.ended.append(job.facts())
                 self.changed.notify_all()
+            self.tell()
             del job  # an idle lane holds no result
+
+    def run(self, job: Job) -> None:
+        # The progress may be another job's, which outlives this one: it must not keep what listens here.
+        heard = getattr(job.progress, "listeners", [])
+        heard.append(self.tell)
+        self.tell()
+        try:
+            job._run()
+        finally:
+            heard.remove(self.tell)
 
     def close(self, timeout: float = 0.0) -> None:
         with self.changed:
@@ -275,6 +369,33 @@ class Lane:
         with self._line.changed:
             return tuple(job for job in (self._line.running, *self._line.waiting) if job)
 
+    def facts(self) -> tuple[JobFacts, ...]:
+        """What runs, what waits, in order, and what has ended, newest first, at this moment."""
+        with self._line.changed:
+            live = [job.facts() for job in (self._line.running, *self._line.waiting) if job]
+            ended = list(reversed(self._line.ended))
+        return (*(one for one in live if not one.has_ended), *ended)
+
+    def cancel(self, number: int) -> bool:
+        """Cancel the running or waiting job of this number; whether there was one."""
+        found = next((job for job in self.jobs if job.number == number and not job.is_done), None)
+        if found is not None:
+            found.cancel()
+        return found is not None
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener()` when a job is queued, begins, steps or ends; returns a function that ends it.
+
+        It is called on the threads that work, often, and must return at once: `facts` tells what there is.
+        """
+        self._line.listeners.append(listener)
+
+        def undo() -> None:
+            with contextlib.suppress(ValueError):
+                self._line.listeners.remove(listener)
+
+        return undo
+
     @property
     def is_current(self) -> bool:
         """Whether the calling thread is this lane's."""
@@ -318,7 +439,7 @@ class Lane:
             return call()
         job = Job(None, title=title or getattr(fn, "__name__", "work"))
         if outer is not None:
-            job.progress = outer.progress
+            job.progress, job.asked_by = outer.progress, outer.asked_by or outer.title
         job._call = _bound(fn, args, kwargs, job)
         self._line.put(job)
         try:
@@ -359,3 +480,17 @@ def _takes_progress(fn: Callable[..., Any]) -> bool:
     with contextlib.suppress(ValueError, TypeError):  # builtins have no signature
         return "progress" in inspect.signature(fn).parameters
     return False
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    """An error in words: with its trace as text, since the exception would keep all it passed through."""
+    if isinstance(error, WorkbenchError):
+        message, hint = error.message, error.hint
+    else:
+        message, hint = f"{type(error).__name__}: {error}", ""
+    return {
+        "message": message,
+        "hint": hint,
+        "type": type(error).__name__,
+        "trace": "".join(traceback.format_exception(error))[-_TRACE:],
+    }

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from workbench.core.errors import OutOfBudgetError
+from workbench.store.words import size
 
 if TYPE_CHECKING:
     from workbench.models.handle import ModelHandle
@@ -42,8 +43,8 @@ class Residency:
         with self._lock:
             if budget_bytes is not None and handle.size_bytes > budget_bytes:
                 raise OutOfBudgetError(
-                    f"{handle.card.name} takes {handle.size_bytes / 1e9:.2f} GB and the device budget is "
-                    f"{budget_bytes / 1e9:.2f} GB.",
+                    f"{handle.card.name} takes {size(handle.size_bytes)} and the device budget is "
+                    f"{size(budget_bytes)}.",
                     hint="Open the session with a larger device_budget_gb.",
                 )
             self._forget(handle)

@@ -18,7 +18,7 @@ import traitlets
 from workbench.core.errors import BadValueError, UnknownNameError, UnknownSampleError, nearest
 from workbench.core.ids import ComponentId
 
-__all__ = ["FIELDS", "Selection"]
+__all__ = ["FIELDS", "Selection", "region_of"]
 
 FIELDS = ("component", "sample", "target", "region", "components", "samples", "hover")
 """What can be selected, in the order in which it is set."""
@@ -125,7 +125,7 @@ class Selection(traitlets.HasTraits):
         if value is None:
             return None
         if field == "region":
-            return _region(value)
+            return region_of(value)
         if field == "hover":
             return self._checks["component" if isinstance(value, str) else "sample"](value)
         return self._checks[field](value)
@@ -255,7 +255,8 @@ def _target(value: Any) -> str:
     return value
 
 
-def _region(value: Any) -> dict[str, float]:
+def region_of(value: Any) -> dict[str, float]:
+    """A part of a picture in its normal form: x, y, width, height as shares, 0 to 1."""
     sides = ("x", "y", "width", "height")
     try:
         region = {side: float(value[side]) for side in sides}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.attribution.crp import rule_of
@@ -10,7 +11,8 @@ from workbench.attribution.lrp import rule_table
 from workbench.attribution.rules import Composite, RuleTable
 from workbench.core import check
 from workbench.core.config import settings
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, ModelError
+from workbench.core.results import Edit
 from workbench.models.handle import ModelHandle, choose_device
 from workbench.session.samples import Samples
 from workbench.session.tables import DEFAULT_RULE
@@ -19,7 +21,6 @@ from workbench.store.recipe import Recipe
 
 if TYPE_CHECKING:
     from workbench.core.progress import Progress
-    from workbench.core.results import Edit
     from workbench.methods.base import Method
 
 __all__ = ["Session", "open_session"]
@@ -50,7 +51,7 @@ def open_session(
         From a PIL picture to the model's input; default: the one that `data` was made with, if it is one of our data
         sets with a transform of its own, else the one that belongs to the model.
     classes : sequence of str, optional
-        Names of the model's outputs; default: those that belong to the model.
+        Names of the model's outputs, one for each; default: those that belong to the model.
     store : path or Store, optional
         Where results are kept; default: the user's cache folder, or ``WORKBENCH_STORE``.
     device : str
@@ -76,9 +77,29 @@ def open_session(
     pictures = None if data is None else data_module.load(data)
     if transform is None and pictures is not None and pictures.has_own_transform:
         transform = pictures.transform
+    if isinstance(classes, str):
+        raise BadValueError("`classes` is one text; a list of names is needed.", hint=f"classes=[{classes!r}, ...]")
     module, card = zoo.build(model, transform=transform, classes=classes)
-    handle = ModelHandle(module, card, device=place)
     pictures = None if pictures is None else pictures.using(card.transform)
+    # Ready inputs need not have the size that the transform makes, and the shapes of layers follow from them.
+    made_by_transform = card.input_shape
+    if pictures is not None and pictures.input_shape:
+        card = replace(card, input_shape=pictures.input_shape)
+    try:
+        handle = ModelHandle(module, card, device=place)
+    except ModelError as error:
+        if card.input_shape == made_by_transform:
+            raise
+        assert pictures is not None
+        raise ModelError(
+            f"{error.message} It is the shape that {pictures.name} gives; the transform gives {made_by_transform}.",
+            hint="Ready float inputs don't pass through the transform: let the data set give what the model takes.",
+        ) from error
+    if classes is not None and len(classes) != handle.n_classes:
+        raise BadValueError(
+            f"`classes` names {len(classes)}; {card.name} has {handle.n_classes} outputs.",
+            hint="Give one name for each output, in their order, or none.",
+        )
     opened = store if isinstance(store, Store) else Store.open(
         store if store is not None else chosen.store, disk_gb=chosen.store_gb, memory_gb=chosen.memory_gb
     )  # fmt: skip
@@ -108,7 +129,21 @@ class Session(Samples):
         return self.run(rule_table, self.model, chosen)
 
     def fit(self, method: Method, *, progress: Progress | None = None) -> Any:
-        """Fit a method, or load what an equal one learned before; returns the method."""
+        """Fit a method, or load what an equal one learned before; returns the method.
+
+        Raises
+        ------
+        BadValueError
+            If it is no method: the class itself, say, or a name.
+        """
+        from workbench.methods.base import Method
+
+        if not isinstance(method, Method):
+            name = method.__name__ if isinstance(method, type) else ""
+            raise BadValueError(
+                f"{name or type(method).__name__} is {'a class' if name else 'no method'}; a fit needs a method.",
+                hint=f"Make one first, for example session.fit(workbench.methods.{name or 'ConceptAtlas'}(layer)).",
+            )
         recipe = self._recipe_of(method)
         learned: list[Mapping[str, Any]] = []
 
@@ -173,6 +208,11 @@ class Session(Samples):
 
     def variant(self, name: str, edits: Sequence[Edit]) -> Session:
         """A session on the model with edits; data and store are shared, this session stays as it is."""
+        if wrong := [e for e in edits if not isinstance(e, Edit)]:
+            raise BadValueError(
+                f"A variant takes edits; got {type(wrong[0]).__name__}.",
+                hint="workbench.core.results.Edit makes one, and correcting methods return them from edits().",
+            )
         handle = self.run(self.model.variant, list(edits), name=f"{self.model.card.name}-{name}")
         budget = None if self._budget is None else self._budget / 1e9
         return Session(handle, self._data, self.store, device_budget_gb=budget, name=name)

@@ -15,7 +15,8 @@ from workbench.core import check
 from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteError
 from workbench.core.results import ActivationTable, ReferenceSet
 from workbench.session.base import SessionBase
-from workbench.sweeps.index import from_arrays, kinds_of, reference_index
+from workbench.sweeps.held import StoredLayer, pass_coverage, stored_layers
+from workbench.sweeps.index import from_arrays, reference_index
 from workbench.sweeps.kept import CandidatePass, KeptIndex, find_kept, keep_references, kept_recipe, remove_candidates
 from workbench.sweeps.plan import SweepPlan, measured, plan_sweep, rule_facts
 from workbench.sweeps.references import KEPT_REFERENCES, REFERENCES_VERSION, Candidates, class_statistics
@@ -78,7 +79,7 @@ class Tables(SessionBase):
             Also collect relevances.
         target : Target or str
             What relevances explain. Default: each sample's largest output. Samples without a box to explain are left
-            out, with a count.
+            out, with a count; activations, which are asked of all samples, are then swept by themselves.
         rule : str, Composite or zennit composite
             Default: ``EpsilonPlusFlat``.
         samples : int, slice or sequence of int, optional
@@ -188,6 +189,24 @@ class Tables(SessionBase):
 
         return self._read(kind, layer, read)
 
+    def stored(self, *, target: Any = None, rule: Any = None) -> dict[str, StoredLayer]:
+        """What is in the store of each usable layer, and over which share of the data; no array is read.
+
+        Parameters
+        ----------
+        target, rule : optional
+            Of relevances; default as in `sweep`.
+        """
+        chosen, goal = self._rule_and_target(rule, target)
+        return stored_layers(
+            self.store, self.model.fingerprint, self.data.fingerprint, len(self.data), self.model.layers,
+            rule=chosen, target=goal,
+        )  # fmt: skip
+
+    def swept(self, planned: SweepPlan) -> float:
+        """Share of a planned sweep that is in the store already, 0 to 1: the sweep goes on from there."""
+        return 1.0 if self._has_all(planned) else pass_coverage(self.store, planned.recipe, planned.bounds)
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _rule_and_target(self, rule: Any, target: Any) -> tuple[Any, Target]:
@@ -223,7 +242,7 @@ class Tables(SessionBase):
         found = Pass(run_sweep(planned, self.model, self.data, self.store, progress=progress), len(self.data))
         self.store.get_or_make(
             self._index_recipe(found),
-            lambda: reference_index(found, planned.layers, kinds_of(planned), self.data.origins, KEPT_REFERENCES),
+            lambda: reference_index(found, planned.layers, planned.kinds, self.data.origins, KEPT_REFERENCES),
         )
         return planned
 
@@ -240,10 +259,10 @@ class Tables(SessionBase):
 
         wanted = (planned.rule, planned.target, planned.samples)
         return all(
-            has(self._find(kind, layer, *wanted))
-            or (planned.keep == "references" and has(self._find_kept(kind, layer, *wanted)))
+            has(self._find(f"{kind}s", layer, *wanted))
+            or (planned.keep == "references" and has(self._find_kept(f"{kind}s", layer, *wanted)))
             for layer in planned.layers
-            for kind in (("activations",) if planned.rule is None else ("activations", "relevances"))
+            for kind in planned.kinds
         )
 
     def _tidy(self, planned: SweepPlan) -> None:
@@ -418,7 +437,3 @@ class Tables(SessionBase):
 def _joined(column: Tensor, ids: Tensor) -> Tensor:
     """What a column with one number per sample says of each reference; -1 in empty slots."""
     return torch.where(ids >= 0, column[ids.clamp(min=0)], -1)
-
-
-def _rule_and_target(rule: Any, target: Any) -> tuple[Any, Target]:
-    return rule_of(rule or DEFAULT_RULE), Target.parse(target or Target.top())

@@ -214,6 +214,10 @@ class Store(ABC):
     def resolve(self, recipe: Recipe) -> Recipe | None:
         """Return the recipe under which it is stored: itself, or where its link leads; None if it is not stored."""
 
+    def linked_layers(self, like: Recipe) -> set[str] | None:
+        """Layers that have links of their own, among recipes of the kind, model and data of `like`; None if unknown."""
+        return None
+
     @abstractmethod
     def entries(self) -> list[Entry]:
         """List all results, newest first."""

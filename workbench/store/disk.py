@@ -165,6 +165,21 @@ class DiskStore(Store):
         to = Recipe.from_json(record["to"]) if record else None
         return to if to is not None and self.has_digest(to.digest) else None
 
+    def linked_layers(self, like: Recipe) -> set[str] | None:
+        def facts(record: Mapping[str, Any]) -> list[str]:  # names do not count, as in digests
+            return [str(record.get(name, "")).rpartition("@")[2] for name in ("kind", "model", "data")]
+
+        wanted, found = facts(like.to_json()), set()
+        with suppress(FileNotFoundError):
+            for path in (self.path / "links").glob("*.json"):
+                try:
+                    recipe = (read_json(path) or {}).get("recipe", {})
+                except DamagedEntryError:
+                    continue
+                if facts(recipe) == wanted:
+                    found.add(recipe.get("layer", ""))
+        return found - {""}
+
     def has_digest(self, digest: str) -> bool:
         """Whether an entry or a pass is there, by a quick look."""
         is_entry = (self.folder_of(digest) / f"{digest}.json").exists()

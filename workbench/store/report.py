@@ -97,7 +97,9 @@ def describe_entry(store: TieredStore, digest: str) -> Iterator[str]:
     yield f"File      {path}"
     yield f"By        {record.get('by')}, {record.get('made')}"
     if entry.is_pass:
-        yield f"Shards    {count(len(record.get('bounds', ())))}, {_writer(store, entry)}"
+        left_out = (record.get("sealed") or {}).get("skipped")
+        told = f", {count(left_out, 'sample')} left out" if left_out else ""
+        yield f"Shards    {count(len(record.get('bounds', ())))}, {_writer(store, entry)}{told}"
     for name, facts in sorted(record.get("arrays", {}).items()):
         yield f"Array     {name}: {facts['dtype']} {tuple(facts['shape'])}"
     for title, key in (("Recipe", "recipe"), ("Notes", "meta")):
@@ -123,9 +125,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: set[int]
 
 def free_bytes(path: Path) -> int:
     """Free bytes of the disk on which a path lies, or will lie."""
+    return shutil.disk_usage(existing(path)).free
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
     while not path.exists() and path != path.parent:
         path = path.parent
-    return shutil.disk_usage(path).free
+    return path
 
 
 def _writer(store: TieredStore, entry: Entry) -> str:
@@ -159,8 +166,8 @@ def health(path: str | Path | None = None) -> dict[str, Any]:
         facts |= {**store.stats()["disk"], "format": FORMAT, "free_bytes": free_bytes(store.path)}
         if store.read_only:
             facts["problem"] = "it is read-only: results are kept in memory only"
-        elif store.path.exists():
-            with tempfile.TemporaryFile(dir=store.path) as file:
+        else:
+            with tempfile.TemporaryFile(dir=existing(store.path)) as file:
                 file.write(b"x" * 4096)
     except (WorkbenchError, OSError) as error:
         facts["problem"] = str(error)

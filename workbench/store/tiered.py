@@ -129,6 +129,9 @@ class TieredStore(Store):
     def resolve(self, recipe: Recipe) -> Recipe | None:
         return self.memory.resolve(recipe) or self.disk.resolve(recipe)
 
+    def linked_layers(self, like: Recipe) -> set[str] | None:
+        return self.disk.linked_layers(like)
+
     # --- looking after it --------------------------------------------------------------------------------------------
 
     def entries(self) -> list[Entry]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,10 +12,7 @@ from workbench.sweeps.narrow import narrow, widen
 from workbench.sweeps.references import Block, Candidates, TopReferences
 from workbench.sweeps.tables import Pass
 
-if TYPE_CHECKING:
-    from workbench.sweeps.plan import SweepPlan
-
-__all__ = ["as_arrays", "block_of", "from_arrays", "kinds_of", "reference_index", "tops_of", "wanted_arrays"]
+__all__ = ["as_arrays", "block_of", "from_arrays", "reference_index", "tops_of", "wanted_arrays"]
 
 _COLUMNS = {"activation": ("max", "mean"), "relevance": ("relevance",)}
 
@@ -60,11 +56,6 @@ def tops_of(
     if len(np.unique(origins)) == len(origins):  # every sample is an original: none has a view too many
         per_origin = 0
     return {(layer, kind): TopReferences(origins, k, per_origin=per_origin) for layer in layers for kind in kinds}
-
-
-def kinds_of(plan: SweepPlan) -> tuple[str, ...]:
-    """What the references of a sweep may be ordered by."""
-    return ("activation",) if plan.rule is None else ("activation", "relevance")
 
 
 def wanted_arrays(layer: str, kind: str) -> list[str]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from workbench.core.errors import DamagedEntryError, StoreError
 from workbench.core.progress import Progress
 from workbench.store.recipe import Recipe
-from workbench.sweeps.index import as_arrays, from_arrays, kinds_of, tops_of
+from workbench.sweeps.index import as_arrays, from_arrays, tops_of
 from workbench.sweeps.narrow import narrow, widen
 from workbench.sweeps.plan import SweepPlan
 from workbench.sweeps.references import KEPT_REFERENCES, REFERENCES_VERSION, Candidates, TopReferences
@@ -191,7 +191,7 @@ def find_kept(
 
 def _merged(shards: ShardSet, plan: SweepPlan, origins: np.ndarray) -> dict[str, Tensor]:
     """One entry from all shards, each read once; what is in memory does not depend on their number."""
-    tops = tops_of(plan.layers, kinds_of(plan), origins, KEPT_REFERENCES)
+    tops = tops_of(plan.layers, plan.kinds, origins, KEPT_REFERENCES)
     columns: dict[str, list[Tensor]] = {}
     for i in range(len(shards)):
         shard = shards.read(i)

@@ -104,6 +104,17 @@ class SweepPlan:
         return len(self.samples) < self.n_data
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The quantities that it answers for: activation, relevance.
+
+        Where the target may name nothing in a sample, activations are of those samples alone that have it, and must not
+        pass for those of the data.
+        """
+        if self.rule is None:
+            return ("activation",)
+        return ("relevance",) if self.target.may_be_absent else ("activation", "relevance")
+
+    @property
     def disk_bytes(self) -> int:
         """Expected bytes on disk, in the end."""
         return self.row_bytes * len(self.samples) + self.fixed_bytes
@@ -123,11 +134,8 @@ class SweepPlan:
         return f"<sweep: {self}>"
 
     def __str__(self) -> str:
-        what = (
-            f"activations and relevances ({rule_name(self.rule)}, {self.target})"
-            if self.rule is not None
-            else "activations"
-        )
+        what = " and ".join(f"{kind}s" for kind in self.kinds)
+        what = what if self.rule is None else f"{what} ({rule_name(self.rule)}, {self.target})"
         what = f"references by {what}" if self.keep == "references" else what
         part = f" of {self.n_data}" if self.is_subset else ""
         return f"{what} of {len(self.layers)} layers over {len(self.samples)}{part} samples: {self.cost}"
@@ -162,13 +170,14 @@ def plan_sweep(
     ------
     UnknownLayerError, UnknownSampleError, BadValueError
     """
-    wanted = [layers] if isinstance(layers, str) else list(layers)
+    wanted = list(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else [layers]
     if not wanted:
         raise BadValueError("A sweep needs at least one layer.", hint="`session.layers()` lists them.")
     table = handle.layers
     names = tuple(sorted({table.usable(name).name for name in wanted}, key=lambda name: table[name].order))
     ids = chosen_samples(samples, len(data))
     batch = check.positive("batch", batch) if batch is not None else (16 if handle.device.type == "cpu" else 64)
+    batch = min(batch, len(ids))
     n_components = sum(table[name].n_components for name in names)
     n_values = n_components * (4 if rule is not None else 3)
     full_bytes = 4 * n_values + 4 * handle.n_classes + 32

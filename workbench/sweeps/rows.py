@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.sweeps.freed import give_back
-from workbench.sweeps.index import as_arrays, block_of, kinds_of, tops_of
+from workbench.sweeps.index import as_arrays, block_of, tops_of
 from workbench.sweeps.references import KEPT_REFERENCES
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class BestRows:
         of_layers = {name: kind for name, kind in columns.items() if "|" in name}
         self._held = Rows(min(plan.n_held, len(ids)), of_layers)
         self._held_ids: list[int] = []
-        self._tops = tops_of(plan.layers, kinds_of(plan), origins, KEPT_REFERENCES)
+        self._tops = tops_of(plan.layers, plan.kinds, origins, KEPT_REFERENCES)
 
     @property
     def is_valid(self) -> Tensor:

@@ -47,7 +47,7 @@ def run_sweep(
     Raises
     ------
     StaleError
-        If the weights or the data changed since the session was opened.
+        If the data changed since the session was opened. (Weights cannot: a session works on its own copy.)
     StoreFullError, ReadOnlyStoreError, CancelledError
     """
     progress = progress or SilentProgress()
@@ -68,6 +68,11 @@ def run_sweep(
         try:
             _fill(plan, handle, data, shards, missing, progress)
             left_out = sum(len((shards.shard_meta(i) or {}).get("skipped", ())) for i in range(len(shards)))
+            if left_out == len(plan.samples):  # not sealed: who asks again is told again
+                raise NotFiniteError(
+                    f"None of the {left_out} samples gave a finite result for the target {plan.target}.",
+                    hint="session.explain(0) says what is wrong with one; another rule or target may do.",
+                )
             shards.seal({"seconds": round(time.perf_counter() - started, 1), "skipped": left_out})
             link_tables(store, plan)
         finally:

@@ -122,9 +122,9 @@ def link_tables(store: Store, plan: SweepPlan, *, to: Recipe | None = None) -> N
     is_complete = to is not None or store.shards(new, list(plan.bounds)).is_complete
     subset, kept = subset_facts(plan.samples, plan.n_data), keep_facts(plan.keep)
     for chosen in [subset] + ([{"samples": "last subset"}] if plan.is_subset else []):
-        _link(store, new, "activations", {**chosen, **kept}, is_complete)
-        if plan.rule is not None:
-            _link(store, new, "relevances", {**rule_facts(plan.rule, plan.target), **chosen, **kept}, is_complete)
+        for kind in plan.kinds:
+            facts = rule_facts(plan.rule, plan.target) if kind == "relevance" else {}
+            _link(store, new, f"{kind}s", {**facts, **chosen, **kept}, is_complete)
 
 
 def _is_complete(store: Store, recipe: Recipe) -> bool:

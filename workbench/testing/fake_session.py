@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
 
 from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
-from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, ReferenceSet
+from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet, SanityCheck
 from workbench.data.tags import Tagged
 from workbench.session.lane import Lane, current_job
 from workbench.session.selection import Selection
@@ -86,6 +86,12 @@ class FakeData(Tagged):
             raise UnknownSampleError(f"No sample {i!r} in fake.", hint=f"It has {self.n}, numbered from 0.")
         return int(i)
 
+    def masks(self, i):
+        """A block in the middle of every third picture."""
+        mask = np.zeros((64, 64), bool)
+        mask[20:40, 27:47] = True
+        return {"<u>block</u>": mask} if i % 3 == 0 else {}
+
     def picture(self, i):
         """(y, x, 3) uint8."""
         return scene(i) if self._pictures is None else self._pictures[i]
@@ -110,6 +116,13 @@ class FakeSession:
         Error to raise, by the name of the method.
     asked : list of (str, str)
         Methods that were called, each with the thread's name.
+    n_calls : dict
+        Calls per forward pass of layers that run another number of times than once, by name; those that are not
+        among the layers are added.
+    coverage : dict
+        Share of the data that was swept, by layer.
+    tiers : dict
+        What `memory` gives, by tier, instead of what is made up.
     """
 
     def __init__(
@@ -130,6 +143,7 @@ class FakeSession:
         }
         for values in self.values.values():
             values[:, 3] = 0  # a component that never answers
+        self.n_calls, self.coverage, self.tiers = {}, {}, {}
         self.selection = self._new_selection()
         self._groups = {"": self.selection}
 
@@ -193,9 +207,100 @@ class FakeSession:
         """Do work on the lane and wait for it."""
         return self.lane.run(fn, *args, **kwargs)
 
+    def jobs(self):
+        """What runs, waits and has ended."""
+        return self.lane.facts()
+
+    def on_jobs(self, listener):
+        """Be told when that changes."""
+        return self.lane.listen(listener)
+
+    def cancel(self, number):
+        """Cancel a job by its number."""
+        return self.lane.cancel(number)
+
+    def memory(self):
+        """Tiers of a store that is half full, and the host."""
+        self._begin("memory")
+        counts = {"hits": 40, "misses": 10, "evictions": 1, "entries": 12}
+        return self.tiers or {
+            "memory": {"bytes": 250_000_000, "budget_bytes": 1_000_000_000, **counts},
+            "disk": {"bytes": 9_500_000_000, "budget_bytes": 20_000_000_000, **counts, "entries": 31},
+            "host": {"bytes": 1_800_000_000, "budget_bytes": 16_000_000_000},
+        }
+
     def layers(self):
-        """Two layers."""
-        return {name: SimpleNamespace(name=name, n_calls=1, n_components=m) for name, m in self.n_components.items()}
+        """Two layers, and those of `n_calls`."""
+        names = dict.fromkeys([*self.n_components, *self.n_calls])
+        return {
+            name: SimpleNamespace(
+                name=name,
+                kind="Conv2d" if name in self.n_components else "ReLU",
+                shape=(self.n_components.get(name, 16), 12, 8),
+                n_calls=self.n_calls.get(name, 1),
+                n_components=self.n_components.get(name, 16),
+                order=order,
+                is_leaf=True,
+            )
+            for order, name in enumerate(names)
+        }
+
+    # Sweeps
+    def stored(self):
+        """What `coverage` says, of each usable layer."""
+        self._begin("stored")
+        return {
+            name: SimpleNamespace(
+                activations=share,
+                relevances=share / 2,
+                references=share,
+                coverage=share,
+                bytes=int(1000 * share * layer.n_components),
+                is_unfinished=0 < share < 1,
+            )
+            for name, layer in self.layers().items()
+            if layer.n_calls == 1
+            for share in [self.coverage.get(name, 0.0)]
+        }
+
+    def plan(self, layers, *, relevance=True, samples=None, keep="tables"):
+        """A plan without a recipe."""
+        self._begin("plan")
+        chosen = range(len(self.data)) if samples is None else range(min(samples, len(self.data)))
+        n = sum(self.n_components[name] for name in layers)
+        return SimpleNamespace(
+            layers=tuple(layers),
+            samples=np.array(chosen),
+            n_data=len(self.data),
+            rule="EpsilonPlusFlat" if relevance else None,
+            keep=keep,
+            batch=16,
+            seconds_per_sample=0.03 if relevance else 0.01,
+            disk_bytes=16 * n * len(chosen),
+            passing_bytes=0,
+            memory_bytes=120_000_000,
+        )
+
+    def swept(self, planned):
+        """What the layer covers that covers least."""
+        return min(self.coverage.get(name, 0.0) for name in planned.layers)
+
+    def sweep(self, layers, *, relevance=True, samples=None, keep="tables", progress=None):
+        """Steps over the data; what is done stays done when it is cancelled."""
+
+        def sweep(progress):
+            self._begin("sweep")
+            n = len(self.data) if samples is None else min(samples, len(self.data))
+            begun = round(n * min(self.coverage.get(name, 0.0) for name in layers))
+            progress.start("Sweep", n)
+            for i in range(n):
+                time.sleep(self.delay / n)
+                if i >= begun:
+                    self.coverage.update(dict.fromkeys(layers, (i + 1) / len(self.data)))
+                progress.step()
+
+        self.run(sweep)
+        return self.plan(layers, relevance=relevance, samples=samples, keep=keep)
 
     # Tables
     def activations(self, layer):
@@ -290,15 +395,15 @@ class FakeSession:
             heat += sign * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / width)
         return (heat * 0.02).astype(np.float32)
 
-    def explain(self, sample, target="top", given=None, record=()):
+    def explain(self, sample, target="top", *, rule=None, given=None, record=()):
         """An attribution whose relevances depend on the sample."""
-        return self.run(self._explain, sample, target, record)
+        return self.run(self._explain, sample, target, record, rule)
 
-    def _explain(self, sample, target, record, progress=None):
+    def _explain(self, sample, target, record, rule=None, progress=None):
         self._begin("explain")
         top = self.predict(sample)
         chosen = top[0] if target in (None, "top") else next(t for t in top if t[0] == int(target.split(":")[1]))
-        heat = self.heat(sample, chosen[0])[None]
+        heat = self.heat(sample, chosen[0] if rule is None else 100 + len(rule))[None]
         rng = np.random.default_rng(sample + 7)
         relevance = {name: rng.normal(0.1, 1, (1, self.n_components[name])).astype(np.float32) ** 3 for name in record}
         score = np.array([chosen[2]], np.float32)
@@ -310,11 +415,33 @@ class FakeSession:
             np.array([0.021], np.float32),
             np.zeros((1, len(self._classes))),
             relevance,
-            rule="EpsilonPlusFlat",
+            rule=rule or "EpsilonPlusFlat",
             target_text="top output" if target == "top" else target,
             pictures=(self.data.picture(sample),),
             labels=(chosen[1],),
         )
+
+    def explainers(self):
+        """Names of the ways to explain."""
+        return ("EpsilonPlusFlat", "EpsilonPlus", "gradient")
+
+    def rank_in_region(self, sample, region, layer, *, n=32, target="top", rule=None):
+        """Components by what their maps hold in the region."""
+        self._begin("rank_in_region")
+        wanted = [f"{layer}/unit/{i}" for i in range(min(n, self.n_components[layer]))]
+        maps = self.concept_maps(sample, wanted)
+        height, width = maps.shape[1:]
+        top, left = int(region["y"] * height), int(region["x"] * width)
+        below, right = top + max(1, int(region["height"] * height)), left + max(1, int(region["width"] * width))
+        inside = maps[:, top:below, left:right].sum((1, 2))
+        order = np.argsort(-inside, kind="stable")
+        return Ranking(tuple(wanted[i] for i in order), inside[order].astype(np.float32), "relevance_inside")
+
+    def sanity_check(self, sample, *, target="top", rule=None, seed=0):
+        """A map of other blobs beside the sample's own."""
+        base = self.explain(sample, target=target or "top")
+        other = replace(base, heatmap=self.heat(sample, 991)[None])
+        return SanityCheck(base, other, 0.125, seed)
 
     def concept_maps(self, sample, components, target="top"):
         """A map per component."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from workbench.core.errors import nearest
+
 if TYPE_CHECKING:
     from workbench.widgets.atlas import AtlasBrowser
     from workbench.widgets.base import SessionWidget, on, register_widget
@@ -16,13 +18,17 @@ if TYPE_CHECKING:
     from workbench.widgets.embedding_map import NeuronMap
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
+    from workbench.widgets.model_tree import ModelTree
+    from workbench.widgets.run_bar import RunBar
     from workbench.widgets.showing import show
 
 __all__ = [
     "AtlasBrowser",
     "ComponentCard",
     "HeatmapViewer",
+    "ModelTree",
     "NeuronMap",
+    "RunBar",
     "SessionWidget",
     "export",
     "on",
@@ -34,7 +40,9 @@ _HOMES = {
     "AtlasBrowser": "atlas",
     "ComponentCard": "card",
     "HeatmapViewer": "heatmap",
+    "ModelTree": "model_tree",
     "NeuronMap": "embedding_map",
+    "RunBar": "run_bar",
     "SessionWidget": "base",
     "export": "exporting",
     "on": "base",
@@ -45,7 +53,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}. {nearest(name, __all__)}".strip())
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

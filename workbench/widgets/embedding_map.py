@@ -456,17 +456,18 @@ class NeuronMap(SessionWidget):
         )  # fmt: skip
         what = f"{len(made)} {made.of if made.layer else 'points'}"
         alt = f"Scatter of {what}{f' of {made.layer}' if made.layer else ''}, coloured by {name or 'nothing'}"
-        facts = [f"distance {made.distance}" if made.distance else "", f"seed {made.seed}" if made.layer else ""]
-        notes = [f"Layout: {', '.join([made.layout, *(one for one in facts if one and one not in made.layout)])}."]
+        facts = {made.distance: made.distance, f"seed {made.seed}": f"seed {made.seed}" if made.layer else ""}
+        notes = [
+            f"Layout: {', '.join([made.layout, *(say for word, say in facts.items() if word not in made.layout)])}."
+        ]
         if made.layer and not self.is_preview:
-            notes.append(
-                f"Trustworthiness of the plane {made.trustworthiness:.3f}, where 1 means that neighbours on it are "
-                "neighbours in the full space; gaps and sizes of groups mean little."
-            )
+            trust = f"Trustworthiness of the plane {made.trustworthiness:.3f}"
+            notes.append(f"{trust}; at 1 all neighbours on it would be neighbours in the full space.")
+            notes.append("Gaps between groups and their sizes mean little.")
         if members or selected >= 0:
             one = f", {self._one()} selected" if selected >= 0 else ""
             lines = f", joined to its {len(near)} nearest in the full space" if near else ""
-            notes.append(f"{len(members)} in the set{one}{lines}.")
+            notes.append(f"{len(members)} in the set{one}{lines}." if members else f"{one.lstrip(', ')}{lines}.")
         if int(shown.sum()) < len(made):
             notes.append(f"{int(shown.sum())} of {len(made)} pass the filter: {in_words(self.filter)}.")
         if made.is_apart.any():

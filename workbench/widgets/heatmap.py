@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["HeatmapViewer"]
 
 _TOP = 5
+_RANKED = 32  # components whose maps are looked at for a region
+_MASKS = 8
 _RECORDED = 6  # samples and components whose conditional maps a page records
 
 
@@ -34,7 +37,8 @@ class HeatmapViewer(SessionWidget):
 
     The heatmap is signed, orange for and blue against the explained output, with zero neutral; its legend has numbers,
     and the gap says which share of the score relevance failed to account for. Choosing a component, here or elsewhere,
-    shows its conditional map beside the full one.
+    shows its conditional map beside the full one. A region drawn on a picture ranks the components inside it; other
+    methods and the model with random weights can be shown beside.
 
     Parameters
     ----------
@@ -44,12 +48,12 @@ class HeatmapViewer(SessionWidget):
     sample : int, optional
         Selected at the start; sample 0 if none is selected yet.
     **view
-        `opacity`, `sign`, `scale`, `n_components` and the other traits.
+        `opacity`, `sign`, `scale`, `threshold`, `methods`, `n_components` and the other traits.
     """
 
     _esm = esm("heatmap")
     _css = css("heatmap")
-    follows = ("sample", "target", "component")
+    follows = ("sample", "target", "component", "region")
     stands_for = "sample"
 
     sample = traitlets.Any(None, allow_none=True, help="Id of the current sample, or None.").tag(sync=True)
@@ -57,6 +61,9 @@ class HeatmapViewer(SessionWidget):
         sync=True
     )
     component = traitlets.Any(None, allow_none=True, help="Component with a conditional map, or None.").tag(sync=True)
+    region = traitlets.Any(None, allow_none=True, help="Part of the picture: x, y, width, height, 0 to 1.").tag(
+        sync=True
+    )
     layer = traitlets.Unicode("", help="Layer of the list; empty follows the selected component.").tag(
         sync=True, view=True
     )
@@ -69,10 +76,22 @@ class HeatmapViewer(SessionWidget):
     scale = traitlets.Enum(["image", "shared"], "image", help="Each map on its own scale, or all on one.").tag(
         sync=True, view=True
     )
+    threshold = traitlets.Float(0.0, min=0.0, max=1.0, help="Share of the strongest value below which is clear.").tag(
+        sync=True, view=True
+    )
+    contour = traitlets.Bool(False, help="Lines of equal relevance, smoothed, in place of colours.").tag(
+        sync=True, view=True
+    )
+    show_masks = traitlets.Bool(True, help="Outlines of the data set's masks.").tag(sync=True, view=True)
+    show_random = traitlets.Bool(False, help="Also the map of the model with random weights.").tag(sync=True, view=True)
+    methods = traitlets.List(traitlets.Unicode(), help="Further ways to explain, shown beside the map.").tag(
+        sync=True, view=True
+    )
     n_components = traitlets.Int(8, min=0, max=32, help="Components in the list.").tag(sync=True, view=True)
     n_samples = traitlets.Int(0, help="Samples of the data set.").tag(sync=True)
     layers = traitlets.List(traitlets.Unicode(), help="Layers whose components may be listed.").tag(sync=True)
-    picture = traitlets.Dict(help="Sample, key, label and the JPEG of what the model saw.").tag(
+    explainers = traitlets.List(traitlets.Unicode(), help="Ways to explain that may be shown.").tag(sync=True)
+    picture = traitlets.Dict(help="Sample, key, label, the JPEG of what the model saw, and its masks.").tag(
         sync=True, **wire.arrays
     )
     outputs = traitlets.Dict(help="Sample and its leading outputs: class_, name, logit, probability.").tag(
@@ -88,6 +107,16 @@ class HeatmapViewer(SessionWidget):
         sync=True, **wire.arrays
     )
 
+    compared = traitlets.Dict(help="Sample, target and the signed map of each further method.").tag(
+        sync=True, **wire.arrays
+    )
+    random = traitlets.Dict(help="Sample, target, the map with random weights and its rank correlation.").tag(
+        sync=True, **wire.arrays
+    )
+    inside = traitlets.Dict(help="Sample, target, layer, region: components by their relevance inside.").tag(
+        sync=True, **wire.arrays
+    )
+
     def __init__(self, source: Any = None, **options: Any):
         self.attribution: Attribution | None = None
         super().__init__(source, **options)
@@ -100,9 +129,11 @@ class HeatmapViewer(SessionWidget):
             )
         self.n_samples = len(self.session.data)
         self.layers = [str(name) for name, layer in self.session.layers().items() if layer.n_calls == 1]
+        self.explainers = list(self.session.explainers())
         self.observe(lambda change: self._fetch_sample(), names=["sample"])
         self.observe(lambda change: self._fetch_heat(), names=["target", "layer", "n_components"])
         self.observe(lambda change: self._fetch_component(), names=["component"])
+        self.observe(lambda change: self._fetch_beside(), names=["methods", "show_random", "region"])
         if self.sample is None and self.n_samples:
             self.sample = 0  # observed: fetches
         else:
@@ -113,6 +144,12 @@ class HeatmapViewer(SessionWidget):
         if proposal["value"] and self.layers:
             check.known("layer", proposal["value"], self.layers, hint="`session.layers()` lists all.")
         return proposal["value"]
+
+    @traitlets.validate("methods")
+    def _are_methods(self, proposal: Any) -> list[str]:
+        for name in proposal["value"] if self.explainers else ():
+            check.known("method", name, self.explainers)
+        return list(dict.fromkeys(proposal["value"]))
 
     # What is wanted, and asking for it --------------------------------------------------------------------------------
 
@@ -147,6 +184,7 @@ class HeatmapViewer(SessionWidget):
             title = f"Explaining sample {sample}"
             self.submit(self._explain, sample, target, layer, self.n_components, topic="heat", title=title)
         self._fetch_conditional()
+        self._fetch_beside()
 
     def _fetch_component(self) -> None:
         layer = ComponentId.parse(self.component).layer if self.component else ""
@@ -165,6 +203,22 @@ class HeatmapViewer(SessionWidget):
             title = f"Map of {self.component}"
             self.submit(self._conditional, sample, target, self.component, into="conditional", title=title)
 
+    def _fetch_beside(self) -> None:
+        """Further methods, the random model and the region, each only where it is asked for and not there yet."""
+        if self.sample is None:
+            return
+        sample, target = self._wanted()
+        now = {"sample": sample, "target": target}
+        if self.methods and not _fits(self.compared, {**now, "methods": self.methods}):
+            self.submit(self._compare, sample, target, list(self.methods), into="compared", title="Other methods")
+        if self.show_random and not _fits(self.random, now):
+            self.submit(self._at_random, sample, target, into="random", title="The model with random weights")
+        layer, region = self.list_layer, self.region
+        if region and layer and not _fits(self.inside, {**now, "layer": layer, "region": region}):
+            title = f"Components of {layer} in the region"
+            self.submit(self._rank_inside, sample, target, layer, dict(region), into="inside", title=title)
+        self._report()
+
     # The work, on the lane --------------------------------------------------------------------------------------------
 
     def _picture(self, sample: int) -> dict[str, Any]:
@@ -178,7 +232,13 @@ class HeatmapViewer(SessionWidget):
             "width": pixels.shape[1],
             "height": pixels.shape[0],
             "jpeg": wire.jpeg(pixels, quality=90),
+            "masks": [{"name": str(name), "mask": mask.astype(np.uint8)} for name, mask in self._masks(sample).items()],
         }
+
+    def _masks(self, sample: int) -> dict[str, np.ndarray]:
+        """The data set's masks of a sample, a few, as small as the map needs."""
+        masks = self.session.data.masks(sample)
+        return {name: np.asarray(mask, dtype=bool) for name, mask in list(masks.items())[:_MASKS]}
 
     def _outputs(self, sample: int) -> dict[str, Any]:
         found = self.session.predict(sample, n=_TOP)
@@ -211,6 +271,10 @@ class HeatmapViewer(SessionWidget):
             "score": wire.finite(found.score[0]),
             "gap": wire.finite(found.gap[0]),
             "rule": found.rule,
+            "in_masks": [
+                {"name": str(name), "share": _share_inside(np.asarray(found.heatmap[0]), mask)}
+                for name, mask in self._masks(sample).items()
+            ],
         }
 
     def _tell(self, sample: int, target: str, trait: str, value: dict[str, Any], found: Any = None) -> None:
@@ -228,22 +292,43 @@ class HeatmapViewer(SessionWidget):
     def _strip(self, found: Attribution, sample: int, target: str, layer: str, n: int) -> dict[str, Any]:
         ranking = found.top(layer, n)
         relevance = np.asarray(found.relevance[layer][0], dtype=np.float32)
-        total = float(np.abs(relevance).sum()) or 1.0
+        made = self._listed(layer, ranking, float(np.abs(relevance).sum()))
+        return {"sample": sample, "target": target, **made, "n_components": int(relevance.size)}
+
+    def _listed(self, layer: str, ranking: Any, total: float) -> dict[str, Any]:
+        """Components of a list: relevances, shares of `total`, and a crop of each."""
         index = [ComponentId.parse(c).index for c in ranking.components]
         try:
             crops = wire.sheet(self.session.peak_crops(layer, index, size=64))
         except WorkbenchError:  # no references stored yet: the list does without pictures
             crops = wire.sheet([])
+        scores = np.asarray(ranking.scores, dtype=np.float32)
         return {
-            "sample": sample,
-            "target": target,
             "layer": layer,
             "components": list(ranking.components),
-            "relevance": np.asarray(ranking.scores, dtype=np.float32),
-            "share": np.asarray(ranking.scores, dtype=np.float32) / np.float32(total),
-            "n_components": int(relevance.size),
+            "relevance": scores,
+            "share": scores / np.float32(total or 1.0),
             "sheet": crops,
         }
+
+    def _rank_inside(self, sample: int, target: str, layer: str, region: dict[str, float]) -> dict[str, Any]:
+        found = self.session.rank_in_region(sample, region, layer, n=_RANKED, target=target)
+        scores = np.asarray(found.scores, dtype=np.float32)
+        leading = replace(found, components=found.components[: self.n_components], scores=scores[: self.n_components])
+        made = self._listed(layer, leading, float(np.abs(scores).sum()))
+        return {"sample": sample, "target": target, "region": region, "n_ranked": len(found), **made}
+
+    def _compare(self, sample: int, target: str, methods: list[str]) -> dict[str, Any]:
+        maps = []
+        for method in methods:
+            found = self.session.explain(sample=sample, target=target, rule=method)
+            maps.append({**wire.signed_map(found.heatmap[0]), "rule": method, "gap": wire.finite(found.gap[0])})
+        return {"sample": sample, "target": target, "methods": methods, "maps": maps}
+
+    def _at_random(self, sample: int, target: str) -> dict[str, Any]:
+        found = self.session.sanity_check(sample, target=target)
+        made = wire.signed_map(found.randomised.heatmap[0])
+        return {**made, "sample": sample, "target": target, "correlation": wire.finite(found.correlation)}
 
     def _conditional(self, sample: int, target: str, component: str) -> dict[str, Any]:
         heat = self.session.concept_maps(sample, [component], target=target)[0]
@@ -265,10 +350,10 @@ class HeatmapViewer(SessionWidget):
         return ""
 
     def table(self) -> pd.DataFrame:
-        """The listed components, most relevant first: relevance and share of the layer's absolute relevance."""
+        """The listed components, most relevant first: relevance, and share of the layer's or the region's."""
         import pandas as pd
 
-        have = self.strip
+        have = self.inside if self.region and _fits(self.inside, {"region": self.region}) else self.strip
         data = {"relevance": np.asarray(have.get("relevance", ())), "share": np.asarray(have.get("share", ()))}
         return pd.DataFrame(data, index=pd.Index(have.get("components", []), name="component", dtype=object))
 
@@ -350,6 +435,17 @@ class HeatmapViewer(SessionWidget):
 
     def describe(self) -> str:
         return f"sample {self.sample}, {self.target or 'top'}" if self.sample is not None else "no sample"
+
+
+def _fits(have: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(have.get(key) == value for key, value in wanted.items())
+
+
+def _share_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
+    """Share of the positive relevance that lies inside a mask (relevance mass accuracy, Arras et al. 2022)."""
+    positive = np.maximum(np.nan_to_num(heat), 0.0, dtype=np.float64)
+    total = float(positive.sum())
+    return float(positive[mask].sum()) / total if total > 0 and mask.shape == heat.shape else None
 
 
 def _sized(pixels: np.ndarray, side: int) -> np.ndarray:

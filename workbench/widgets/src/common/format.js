@@ -42,3 +42,20 @@ export function address(text) {
     ? { layer: parts[0], basis: parts[1], index: Number(parts[2]), name: `${parts[1]} ${parts[2]}` }
     : { layer: "", basis: "", index: -1, name: String(text) };
 }
+
+// Bytes in decimal units, as the store says them: 41300000 -> "41 MB"
+export function bytes(count) {
+  let value = count, at = 0;
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  while (Math.abs(value) >= 999.5 && at < units.length - 1) {
+    value /= 1000;
+    at += 1;
+  }
+  return `${at === 0 || value >= 9.95 ? Math.round(value) : value.toFixed(1)} ${units[at]}`;
+}
+
+// 95 -> "2 min"
+export function duration(seconds) {
+  if (seconds < 90) return `${Math.max(seconds > 0 ? 1 : 0, Math.round(seconds))} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}

@@ -1,10 +1,15 @@
 // HeatmapViewer: one picture, its relevance, its outputs and its leading components.
-import { address, array, bitmap, button, choice, css, empty, grouped, h, heatCss, number, paintHeat, paced, percent, plural, replace, segmented, set, shell, signed, slider, tileOf, FOR, AGAINST } from "../common/index.js";
+import { address, array, bitmap, button, choice, css, empty, grouped, h, heatCss, number, paced, percent, plural, replace, segmented, set, shell, signed, slider, tileOf, FOR, AGAINST } from "../common/index.js";
+import { outline, painted } from "./maps.js";
+import { keyed, regionOver } from "./region.js";
 
 const KEYS = [
   ["← →", "former and next sample, on the picture"], ["hold the picture, or O", "see it without colours"],
-  ["arrows in a list", "choose target or component"], ["Enter", "show the map of a component"], ["Esc", "back to all relevance"],
+  ["drag on a picture, or R", "a region: which components act there"], ["Shift-arrows, [ ]", "move the region, make it smaller or larger"],
+  ["arrows in a list", "choose target or component"], ["Enter", "show the map of a component"], ["Esc", "clear the region, then back to all relevance"],
 ];
+
+const RANDOM = "random weights"; // no method has this name
 
 function render({ model, el }) {
   const frame = shell({ model, el }, { kind: "heatmap", label: "Heatmap", keys: KEYS });
@@ -19,10 +24,40 @@ function render({ model, el }) {
   const scale = segmented("Scale", [{ value: "image", text: "Each", title: "Each map on its own scale" }, { value: "shared", text: "Shared", title: "All maps on the scale of all relevance" }], (value) => state.put({ scale: value }));
   const sendOpacity = paced(60, (value) => state.put({ opacity: value }));
   const opacity = slider("Opacity", { min: 0, max: 1, step: 0.05, format: (v) => percent(v), oninput: (v) => { local.opacity = v; drawPanes(); sendOpacity(v); }, onchange: (v) => sendOpacity.now(v) });
-  tools.append(steps, sign.node, scale.node, opacity.node);
-  const local = { opacity: null, plain: false };
+  const toggle = button("more", "More ways to look", () => { local.more = more.hidden; drawMore(); }, { "aria-expanded": "false" });
+  tools.append(steps, sign.node, scale.node, opacity.node, toggle);
+  const local = { opacity: null, threshold: null, plain: false, region: undefined, more: false };
+
+  // Seldom wanted, and then together: what is drawn how, and what else is shown beside.
+  const sendThreshold = paced(60, (value) => state.put({ threshold: value }));
+  const threshold = slider("Hide below", { min: 0, max: 1, step: 0.05, format: (v) => percent(v), oninput: (v) => { local.threshold = v; drawPanes(); sendThreshold(v); }, onchange: (v) => sendThreshold.now(v) });
+  const style = segmented("Draw", [{ value: "colour", text: "Colours" }, { value: "contour", text: "Lines", title: "Lines of equal relevance, smoothed" }], (value) => state.put({ contour: value === "contour" }));
+  const compare = choice("Compare with", (name) => { if (name) state.put({ methods: [...(state.get("methods") || []), name] }); drawMore(); });
+  const masks = tick("Masks", "Outlines of the data set's masks", (on) => state.put({ show_masks: on }));
+  const random = tick("Random weights", "Sanity check: the same map from the model with random weights", (on) => state.put({ show_random: on }));
+  const more = h("div", { class: "wb-heat-more", hidden: true, role: "group", "aria-label": "More ways to look" }, style.node, threshold.node, compare.node, random.node, masks.node);
+
+  function tick(text, title, onchange) {
+    const input = h("input", { type: "checkbox", onchange: () => onchange(input.checked) });
+    return { node: h("label", { class: "wb-tick", title }, input, text), update: (on) => (input.checked = on) };
+  }
+
+  function drawMore() {
+    const methods = state.get("methods") || [];
+    const isUsed = methods.length || state.get("threshold") > 0 || state.get("contour") || state.get("show_random");
+    more.hidden = !(local.more || isUsed);
+    set(toggle, { "aria-expanded": String(!more.hidden), "aria-pressed": String(!more.hidden) });
+    threshold.update(state.get("threshold"));
+    style.update(state.get("contour") ? "contour" : "colour");
+    random.update(state.get("show_random"));
+    masks.update(state.get("show_masks"));
+    masks.node.hidden = !(state.get("picture")?.masks || []).length;
+    const left = (state.get("explainers") || []).slice(1).filter((name) => !methods.includes(name));
+    compare.update([{ value: "", text: left.length ? "choose …" : "no others" }, ...left.map((name) => ({ value: name, text: name.replaceAll("_", " ") }))], "");
+  }
 
   // Body ---------------------------------------------------------------------------------------------------------------
+  const beside = new Map(); // name of a method -> its pane
   const input = pane("Input");
   const full = pane("All relevance");
   const part = pane("");
@@ -32,11 +67,12 @@ function render({ model, el }) {
   const layer = choice("Layer", (value) => state.put({ layer: value }));
   const strip = h("div", { class: "wb-comps", role: "listbox", "aria-label": "Most relevant components", onkeydown: (event) => rove(event, strip) });
   const stripNote = h("p", { class: "wb-quiet" });
+  const stripHead = h("h3", { class: "wb-h" });
   const content = h("div", { class: "wb-heat-body" },
-    panes, figures,
+    more, panes, figures,
     h("div", { class: "wb-columns" },
       h("section", { class: "wb-column" }, h("h3", { class: "wb-h" }, "Explained output"), h("div", { class: "wb-output-head", "aria-hidden": "true" }, h("span", {}), h("span", {}, "prob."), h("span", {}, "logit")), outputs),
-      h("section", { class: "wb-column" }, h("div", { class: "wb-column-head" }, h("h3", { class: "wb-h" }, "Through which components"), layer.node), strip, stripNote)));
+      h("section", { class: "wb-column" }, h("div", { class: "wb-column-head" }, stripHead, layer.node), strip, stripNote)));
   const nothing = empty("No sample selected", "Click a reference on a card, or type a sample's number above.");
 
   function pane(title) {
@@ -45,11 +81,29 @@ function render({ model, el }) {
     const legend = h("div", { class: "wb-scale" });
     const wait = h("div", { class: "wb-pane-wait wb-waiting", hidden: true });
     const gone = h("div", { class: "wb-pane-gone", hidden: true });
-    const node = h("figure", { class: "wb-pane" }, heading, h("div", { class: "wb-frame" }, canvas, wait, gone), legend);
-    canvas.addEventListener("pointerdown", () => plain(true));
-    canvas.addEventListener("pointerup", () => plain(false));
-    canvas.addEventListener("pointerleave", () => plain(false));
-    return { node, canvas, heading, legend, wait, gone };
+    const frame = h("div", { class: "wb-frame" }, canvas, wait, gone);
+    const node = h("figure", { class: "wb-pane" }, heading, frame, legend);
+    const showRegion = regionOver(frame, canvas, { onpress: plain, ondrag: dragged });
+    return { node, canvas, heading, legend, wait, gone, showRegion };
+  }
+
+  // A region while it is dragged is ours alone; let go, it is everyone's.
+  function dragged(region, done) {
+    local.region = done ? undefined : region;
+    if (done) setRegion(region.width > 0.01 && region.height > 0.01 ? region : null);
+    drawRegions();
+  }
+
+  function setRegion(region) {
+    state.put({ region });
+    drawRegions();
+    drawStrip();
+    frame.say(region ? `Region ${percent(region.width)} wide, ${percent(region.height)} high` : "No region");
+  }
+
+  function drawRegions() {
+    const region = local.region === undefined ? state.get("region") : local.region;
+    for (const one of [input, full, part, ...beside.values()]) one.showRegion(region);
   }
 
   function plain(on) {
@@ -118,6 +172,35 @@ function render({ model, el }) {
       drawMap(part, mine, grey, state.get("scale") === "shared" && fits(heat) ? heat.bulk : mine?.bulk, state.get("scale"));
     }
     input.legend.replaceChildren();
+    drawBeside();
+    drawRegions();
+  }
+
+  // Panes of other methods and of the model with random weights, each on its own scale: their units differ.
+  function drawBeside() {
+    const compared = state.get("compared") || {}, methods = state.get("methods") || [];
+    const wanted = [...methods, ...(state.get("show_random") ? [RANDOM] : [])];
+    for (const [name, one] of beside) {
+      if (wanted.includes(name)) continue;
+      one.node.remove();
+      beside.delete(name);
+    }
+    for (const name of wanted) {
+      if (!beside.has(name)) beside.set(name, pane(name));
+      const one = beside.get(name);
+      panes.append(one.node);
+      const isRandom = name === RANDOM, random = state.get("random") || {};
+      const given = isRandom ? (fits(random) ? random : null) : fits(compared) ? (compared.maps || []).find((map) => map.rule === name) : null;
+      const close = () => (isRandom ? state.put({ show_random: false }) : state.put({ methods: methods.filter((other) => other !== name) }));
+      replace(one.heading, h("strong", {}, isRandom ? "Random weights" : name.replaceAll("_", " ")), button("close", "Close this map", close, { class: "wb-button wb-icon-only wb-bare" }));
+      drawMap(one, given, shownBitmap.grey, given?.bulk, "own");
+      if (given && isRandom) {
+        const rho = given.correlation;
+        const verdict = rho === null ? "one of the maps is constant" : Math.abs(rho) > 0.5 ? "the map hardly depends on what was learnt" : "the map depends on what was learnt";
+        one.legend.append(h("div", { class: `wb-scale-note ${rho !== null && Math.abs(rho) > 0.5 ? "wb-doubt" : ""}` }, rho === null ? verdict : h("b", {}, `rank correlation ${number(rho, 2)}`), rho === null ? "" : `: ${verdict}`));
+      } else if (given && given.gap !== null) one.legend.append(h("div", { class: "wb-scale-note" }, `gap ${percent(Math.abs(given.gap), 1)}`));
+    }
+    panes.classList.toggle("wb-many", wanted.length > 0);
   }
 
   function drawMap(pane, given, grey, limit, kind) {
@@ -129,9 +212,7 @@ function render({ model, el }) {
     if (!given) return grey && paint(pane.canvas, grey, null);
     const codes = array(given.map), [height, width] = given.map.shape;
     const strength = local.opacity ?? state.get("opacity"), which = state.get("sign");
-    const image = paintHeat(new ImageData(width, height), codes, { factor: limit ? given.limit / limit : 0, sign: which, opacity: strength });
-    const layer = new OffscreenCanvas(width, height);
-    layer.getContext("2d").putImageData(image, 0, 0);
+    const layer = painted(given, limit, { sign: which, opacity: strength, threshold: local.threshold ?? state.get("threshold"), contour: state.get("contour") });
     paint(pane.canvas, local.plain ? shownBitmap.image : grey, local.plain ? null : layer, [width, height]);
     set(pane.canvas, { "aria-label": inWords(given, codes, width, height) });
     drawScale(pane.legend, limit, strength, which, kind, given);
@@ -146,6 +227,8 @@ function render({ model, el }) {
     ctx.imageSmoothingQuality = "high";
     if (picture) ctx.drawImage(picture, 0, 0, canvas.width, canvas.height);
     if (layer) ctx.drawImage(layer, 0, 0, canvas.width, canvas.height);
+    const known = state.get("picture") || {};
+    if (state.get("show_masks") && !local.plain && known.sample === state.get("sample")) outline(ctx, known.masks || [], canvas.width, canvas.height);
   }
 
   function drawScale(node, limit, strength, which, kind, given) {
@@ -168,7 +251,8 @@ function render({ model, el }) {
       item("Score", number(given.score)),
       item("Relevance, summed", number(given.total)),
       given.gap === null ? null : item("Gap", percent(given.gap, 1), gap > 0.1 ? "wb-doubt" : "", "Share of the score that relevance does not account for"),
-      item("Rule", given.rule || "–"));
+      item("Rule", given.rule || "–"),
+      (given.in_masks || []).filter((one) => one.share !== null).map((one) => item(`In ${one.name}`, percent(one.share, 1), "", "Share of the positive relevance inside this mask")));
   }
 
   function item(word, value, kind = "", title = "") {
@@ -194,7 +278,10 @@ function render({ model, el }) {
   }
 
   async function drawStrip() {
-    const given = state.get("strip") || {}, layers = state.get("layers") || [];
+    const region = state.get("region"), layers = state.get("layers") || [];
+    const given = (region ? state.get("inside") : state.get("strip")) || {};
+    replace(stripHead, region ? "Through which components, in the region" : "Through which components");
+    const isOld = region && JSON.stringify(given.region) !== JSON.stringify(region);
     const own = state.get("layer") || given.layer || "";
     layer.node.hidden = !layers.length;
     layer.update([...(state.get("layer") ? [] : [{ value: "", text: given.layer || "as selected" }]), ...layers.map((name) => ({ value: name, text: name }))], state.get("layer"));
@@ -202,7 +289,7 @@ function render({ model, el }) {
       replace(strip);
       return replace(stripNote, "Choose a layer, or select a component in the atlas.");
     }
-    if (!fits(given) || (state.get("layer") && given.layer !== state.get("layer"))) {
+    if (!fits(given) || isOld || (state.get("layer") && given.layer !== state.get("layer"))) {
       if (state.get("status") === "still") {
         replace(strip);
         return replace(stripNote, "Not in this page.");
@@ -211,12 +298,12 @@ function render({ model, el }) {
       return replace(stripNote, "\u00a0");
     }
     const image = await bitmap(given.sheet.jpeg);
-    if (state.get("strip") !== given) return;
+    if ((state.get("region") ? state.get("inside") : state.get("strip")) !== given) return;
     const share = array(given.share), relevance = array(given.relevance), most = Math.max(...share.map(Math.abs), 0) || 1;
     replace(strip, given.components.map((component, i) => {
       const thumb = h("canvas", { width: 64, height: 64, "aria-hidden": "true", class: "wb-comp-picture" });
       if (image) thumb.getContext("2d").drawImage(image, ...tileOf(given.sheet, i), 0, 0, 64, 64);
-      const text = `${address(component).name}, ${percent(share[i], 1)} of the layer's relevance, ${relevance[i] < 0 ? "against" : "for"} the output`;
+      const text = `${address(component).name}, ${percent(share[i], 1)} of the ${region ? "relevance in the region" : "layer's relevance"}, ${relevance[i] < 0 ? "against" : "for"} the output`;
       return h("div", { class: "wb-comp", role: "option", "data-id": component, "aria-label": text, title: `${component}\nrelevance ${number(relevance[i])}`, onclick: () => pick(component) },
         image ? thumb : null,
         h("span", { class: "wb-comp-name" }, address(component).name),
@@ -224,6 +311,7 @@ function render({ model, el }) {
         h("span", { class: "wb-comp-bar" }, h("i", { style: { width: `${(100 * Math.abs(share[i])) / most}%`, background: css(relevance[i] < 0 ? AGAINST : FOR) } })));
     }));
     const sum = share.reduce((a, b) => a + Math.abs(b), 0);
+    if (region) return replace(stripNote, `Of the ${grouped(given.n_ranked)} most relevant components of ${given.layer}, by what passes through them into the region.`), markComponent();
     replace(stripNote, `${plural(given.components.length, "component")} of ${grouped(given.n_components)} carry ${percent(sum)} of the layer's absolute relevance.`);
     markComponent();
   }
@@ -258,8 +346,11 @@ function render({ model, el }) {
 
   function paneKey(event) {
     if (event.target !== panes) return;
-    if (event.key === "ArrowRight") step(1);
+    const region = keyed(state.get("region"), event);
+    if (region !== undefined) setRegion(region);
+    else if (event.key === "ArrowRight") step(1);
     else if (event.key === "ArrowLeft") step(-1);
+    else if (event.key === "Escape" && state.get("region")) setRegion(null);
     else if (event.key === "Escape") state.put({ component: null });
     else if (event.key.toLowerCase() === "o") {
       plain(true);
@@ -284,7 +375,12 @@ function render({ model, el }) {
     if (list === outputs) next.click();
   }
 
-  state.on("picture", drawPicture);
+  state.on("picture", () => { drawPicture(); drawMore(); });
+  state.on(["methods", "compared", "show_random", "random", "contour", "show_masks", "explainers"], () => { drawMore(); drawPanes(); });
+  state.on("threshold", () => { local.threshold = null; drawMore(); drawPanes(); });
+  state.on(["region", "inside"], () => { drawRegions(); drawStrip(); });
+  const watch = new ResizeObserver(() => drawRegions());
+  watch.observe(root);
   state.on(["sample", "target"], draw);
   state.on(["sign", "scale", "conditional"], drawPanes);
   state.on("opacity", () => { local.opacity = null; opacity.update(state.get("opacity")); drawPanes(); });
@@ -298,9 +394,12 @@ function render({ model, el }) {
   state.watch("scale", () => scale.update(state.get("scale")));
   opacity.update(state.get("opacity"));
   replace(note, "");
+  drawMore();
   draw();
   return () => {
     sendOpacity.stop();
+    sendThreshold.stop();
+    watch.disconnect();
     frame.close();
   };
 }

@@ -73,7 +73,7 @@ export function gestures(map, canvas, { tool, pick, toggle, extend, choose, memb
     else pick(i);
   };
   function select(inside, how) {
-    if (how === "replace") return choose(inside);
+    if (how === "replace") return choose(inside, { opens: true });
     const old = members();
     if (how === "add") {
       const all = Uint8Array.from(old);

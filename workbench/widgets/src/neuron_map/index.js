@@ -118,15 +118,18 @@ function render({ model, el }) {
   function groupNames() {
     const cluster = data.values.cluster;
     if (!cluster || !data.names.length) return [];
-    const sums = data.names.map(() => [0, 0, 0]);
+    const sums = data.names.map(() => [0, 0, 0, 0]);
     for (let i = 0; i < data.n; i++) {
       const sum = sums[cluster[i]];
       if (!sum || data.apart?.[i]) continue;
       sum[0] += data.position[2 * i];
       sum[1] += data.position[2 * i + 1];
+      sum[3] += data.position[2 * i + 1] ** 2;
       sum[2]++;
     }
-    return data.names.map((name, k) => ({ name, at: [sums[k][0] / sums[k][2], sums[k][1] / sums[k][2]], count: sums[k][2] })).filter((one) => one.count && one.name).sort((a, b) => b.count - a.count);
+    // Above most of its points, so as not to cover them
+    const above = ([, y, n, squares]) => y / n + 1.3 * Math.sqrt(Math.max(0, squares / n - (y / n) ** 2));
+    return data.names.map((name, k) => ({ name, at: [sums[k][0] / sums[k][2], above(sums[k])], count: sums[k][2] })).filter((one) => one.count && one.name).sort((a, b) => b.count - a.count);
   }
 
   // Colour, size, symbol and filter; then all that shows them
@@ -176,7 +179,7 @@ function render({ model, el }) {
       data.rank = new Uint32Array(data.n);
       list.items.forEach((row, at) => (data.rank[row] = at + 1));
     }
-    return data.rank[i] || "–";
+    return data.rank[i] || Infinity;
   }
 
   function follow() {
@@ -248,7 +251,7 @@ function render({ model, el }) {
         const inside = rowsOf(Uint8Array.from(values, (v) => v === code)), old = map.members;
         if (event.altKey) choose(rowsOf(old).filter((i) => values[i] !== code));
         else if (event.ctrlKey || event.metaKey || event.shiftKey) choose([...new Set([...rowsOf(old), ...inside])].sort((a, b) => a - b));
-        else choose(inside);
+        else choose(inside, { opens: true });
       },
     })));
   }
@@ -270,7 +273,7 @@ function render({ model, el }) {
   }
 
   // From the reader ----------------------------------------------------------------------------------------------------
-  const sentence = (i) => [data.name(i), data.cluster(i), colour.column && colour.column.name !== "cluster" ? `${words(colour.column.name)} ${data.reading(i, colour.column.name)}` : "", `rank ${rank(i)} of ${grouped(data.nShown)}`].filter(Boolean).join(", ");
+  const sentence = (i) => [data.name(i), data.cluster(i), colour.column && colour.column.name !== "cluster" ? `${words(colour.column.name)} ${data.reading(i, colour.column.name)}` : "", Number.isFinite(rank(i)) ? `rank ${rank(i)} of ${grouped(data.nShown)}` : "filtered out"].filter(Boolean).join(", ");
 
   function pick(i) {
     byPointer = true;
@@ -280,9 +283,11 @@ function render({ model, el }) {
     frame.say(sentence(i));
   }
 
-  function choose(rows) {
-    const ids = rows.map((i) => data.id(i));
-    state.put({ [SET]: ids });
+  // The first of a new set, by the colour, is opened.
+  function choose(rows, { opens = false } = {}) {
+    const ids = rows.map((i) => data.id(i)), first = opens && rows.length ? rows.reduce((a, b) => (rank(b) < rank(a) ? b : a)) : -1;
+    byPointer = true;
+    state.put(first < 0 ? { [SET]: ids } : { [ONE]: data.id(first), [SET]: ids });
     follow();
     frame.say(`${grouped(rows.length)} of ${grouped(data.n)} selected`);
   }

@@ -325,7 +325,7 @@ export class PointMap {
         this.webgl = new WebGL(this.below, {
           onready: () => this.afterContext?.(),
           ondrop: () => {
-            this.webgl = null; // the canvas keeps its picture; the next gesture wakes the map
+            this.webgl = null; // the canvas keeps its picture, and draws itself until the next gesture
             this.isAsleep = true;
           },
         });
@@ -371,7 +371,7 @@ export class PointMap {
   drawNow(all) {
     const { ctx, data } = this, ratio = devicePixelRatio || 1;
     if (!this.width || !this.height || !this.view.s || !this.inks.bg) return;
-    if (all && !this.isAsleep) {
+    if (all) {
       this.choose();
       if (this.webgl) {
         this.webgl.resize(this.width, this.height);
@@ -535,7 +535,7 @@ export class PointMap {
     ctx.font = `600 ${Math.round(inks.size * 0.9)}px ${inks.font}`;
     for (const { name, at } of this.names) {
       const text = name.length > 34 ? `${name.slice(0, 33)}…` : name, half = ctx.measureText(text).width / 2 + 5, high = inks.size * 0.75;
-      const sx = (at[0] - x) * s + this.width / 2, sy = this.height / 2 - (at[1] - y) * s;
+      const sx = (at[0] - x) * s + this.width / 2, sy = this.height / 2 - (at[1] - y) * s - high - this.radii[0] - 2; // above its points
       if (sx < 0 || sy < 0 || sx > this.width || sy > this.height) continue;
       const px = clamp(sx, half + 2, Math.max(half + 2, this.width - half - 2)), py = clamp(sy, high + 2, this.height - high - 2);
       const area = [px - half, py - high, px + half, py + high];
