@@ -401,3 +401,24 @@ def test_stills_have_the_colours_of_the_script():
     assert legend.labels == ["c (3)", "a (2)", "b (1)"] and colours[3].tolist() == [0, 114, 178]
     colours, legend = colours_of("v", np.array([-2.0, 0.0, 2.0, np.nan]), (), "cividis")
     assert (colours[1] > 240).all() and colours[3].tolist() == [138, 138, 138] and legend.is_ramp
+
+
+def test_show_takes_maps_and_fitted_methods(session):
+    import workbench as wb
+
+    class Fitted:
+        map_, session_ = session.point_map("bn2"), session
+
+        def __repr__(self):
+            return "EmbeddingMap('bn2')"
+
+    board = wb.show(Fitted(), session.point_map("blocks.4"), session=session)
+    assert [type(one).__name__ for one in board.widgets] == ["NeuronMap", "NeuronMap"]
+    assert all(one.session is session for one in board.widgets)
+    board.close()
+
+
+def test_code_of_a_large_set_is_short(widget):
+    widget.selection = widget.table().index
+    assert len(widget.to_code()) < 300 and "# 300 components are selected" in widget.to_code()
+    assert len(widget.snapshot().html()) < 200_000

@@ -70,10 +70,10 @@ def place(page, row, at=0):
     position = np.asarray(widget.map.position)
     low, high = position.min(0), position.max(0)
     box = canvas(page, at).bounding_box()
-    s = min((box["width"] - 44) / (high[0] - low[0]), (box["height"] - 44) / (high[1] - low[1]))
+    s = min((box["width"] - 44) / (high[0] - low[0]), (box["height"] - 68) / (high[1] - low[1]))
     middle = (low + high) / 2
     x = box["x"] + box["width"] / 2 + (position[row, 0] - middle[0]) * s
-    return float(x), float(box["y"] + box["height"] / 2 - (position[row, 1] - middle[1]) * s)
+    return float(x), float(box["y"] + box["height"] / 2 - 12 - (position[row, 1] - middle[1]) * s)
 
 
 def lonely(widget, n=5):

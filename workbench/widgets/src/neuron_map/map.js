@@ -4,7 +4,8 @@ import { SIZES } from "./data.js";
 import { Stamps, trace } from "./stamps.js";
 import { GLIDE, RIMS_BELOW, WebGL, isSupported } from "./webgl.js";
 
-const PAD = 22;
+const PAD = 22; // around all points; below them there is also room for the controls
+const BELOW = 46;
 const NEAREST = 400; // times the scale at which all is shown
 const THUMB = { least: 34, most: 110, inSight: 160 };
 
@@ -110,24 +111,24 @@ export class PointMap {
 
   get fitting() {
     const [left, bottom, right, top] = this.bounds;
-    const s = Math.min((this.width - 2 * PAD) / (right - left || 1e-9), (this.height - 2 * PAD) / (top - bottom || 1e-9));
+    const s = Math.min((this.width - 2 * PAD) / (right - left || 1e-9), (this.height - PAD - BELOW) / (top - bottom || 1e-9));
     return clamp(s, 20, 20_000);
   }
 
-  get middle() {
-    const [left, bottom, right, top] = this.bounds;
-    return { x: (left + right) / 2, y: (bottom + top) / 2 };
+  get whole() {
+    const [left, bottom, right, top] = this.bounds, s = this.fitting;
+    return { x: (left + right) / 2, y: (bottom + top) / 2 - (BELOW - PAD) / 2 / s, s };
   }
 
   fit() {
     if (!this.width || !this.height) return;
-    this.look({ ...this.middle, s: this.fitting });
+    this.look(this.whole);
     this.isFitted = true;
   }
 
   look({ x = this.view.x, y = this.view.y, s = this.view.s }) {
     const [left, bottom, right, top] = this.bounds;
-    this.view = { s: clamp(s, this.fitting * 0.8, this.fitting * NEAREST), x: clamp(x, left, right), y: clamp(y, bottom, top) };
+    this.view = { s: clamp(s, this.fitting * 0.8, this.fitting * NEAREST), x: clamp(x, left, right), y: clamp(y, bottom - BELOW / s, top) };
     this.isFitted = false;
     this.onview();
     this.drawAll();
@@ -180,7 +181,7 @@ export class PointMap {
   }
 
   glideFit() {
-    this.glide({ ...this.middle, s: this.fitting, fitted: true });
+    this.glide({ ...this.whole, fitted: true });
   }
 
   glideTo(i, s = this.view.s) {
