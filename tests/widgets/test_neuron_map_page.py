@@ -285,6 +285,20 @@ def test_maps_side_by_side_share_hover_and_focus_without_python(chrome, session)
         widget.close()
 
 
+def test_python_moves_the_view_and_it_stays_as_it_was_said(page):
+    before = page.page.locator(".wb-points").screenshot()
+    page.widget.view_box = [0.1, 0.2, 0.4, 0.5]
+    page.settle()
+    page.page.wait_for_timeout(700)
+    page.settle()
+    assert page.widget.view_box == [0.1, 0.2, 0.4, 0.5] and page.page.locator(".wb-points").screenshot() != before
+    page.widget.view_box = []
+    page.settle()
+    page.page.wait_for_timeout(900)
+    page.settle()
+    assert page.widget.view_box == [] and page.page.locator(".wb-points").screenshot() == before
+
+
 def test_near_enough_pictures_take_the_place_of_points(page):
     row = lonely(page.widget)[0]
     before = len(page.session.asked)

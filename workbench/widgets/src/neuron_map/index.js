@@ -71,9 +71,22 @@ function render({ model, el }) {
   }
 
   const thumbs = new Thumbs((kind, question) => frame.ask(kind, question), () => { map.draw(); drawThumbs(); refreshTip(); });
-  const saveView = settled(400, () => state.put({ view_box: map.isFitted ? [] : map.box.map((v) => Math.round(v * 1e5) / 1e5) }));
+  let saved = "";
+  const saveView = settled(400, () => {
+    const view_box = map.isFitted ? [] : map.box.map((v) => Math.round(v * 1e5) / 1e5);
+    saved = JSON.stringify(view_box);
+    state.put({ view_box });
+  });
+  function showBox() {
+    const box = state.get("view_box") || [];
+    if (!data.n || JSON.stringify(box) === saved) return;
+    saved = JSON.stringify(box);
+    saveView.stop();
+    if (box.length === 4) map.box = box;
+    else map.glideFit();
+  }
   map = new PointMap(below, canvas, {
-    data, thumbs, onview: () => { hideTip(); if (data.n) saveView(); }, oncontext: () => (root.dataset.drawn = map.webgl ? "webgl" : "canvas"),
+    data, thumbs, onview: (isGiven) => { hideTip(); if (data.n && !isGiven) saveView(); }, oncontext: () => (root.dataset.drawn = map.webgl ? "webgl" : "canvas"),
     // In an exported page the policy forbids what shaders are compiled with.
     renderer: () => (state.get("status") === "still" ? "canvas" : state.get("_renderer")),
   });
@@ -94,8 +107,8 @@ function render({ model, el }) {
     thumbs.load({ digest: next.digest, block: data.block, n: next.n, isAvailable: next.has_tiles, isRecorded: next.is_recorded });
     measure();
     map.load({ keepView: isSame });
-    const box = state.get("view_box");
-    if (!isSame && box?.length === 4 && box[2] > box[0] && box[3] > box[1]) map.box = box;
+    saved = "[]";
+    if (!isSame) showBox();
     const what = next.of === "components" ? "component" : next.layer ? "sample" : "point";
     frame.title(next.layer ? `Map of ${next.layer}` : "Map", [plural(next.n, what), data.names.length ? `in ${plural(data.names.length, "group")}` : "", next.apart_count ? `${grouped(next.apart_count)} apart` : ""].filter(Boolean).join(", ").replace(", in", " in"));
     replace(caption, next.layout);
@@ -411,6 +424,7 @@ function render({ model, el }) {
     map.draw();
   });
   state.on("show_list", measure);
+  state.on("view_box", showBox);
   state.watch("tool", () => { tool.update(state.get("tool")); canvas.dataset.tool = state.get("tool"); });
   state.watch("projection", () => projection.update(state.get("projection")));
   state.watch("thumbnails", () => { pictures.update(state.get("thumbnails")); map.showsThumbs = state.get("thumbnails"); map.draw(); });

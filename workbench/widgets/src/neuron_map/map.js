@@ -21,6 +21,7 @@ export class PointMap {
     this.view = { x: 0.5, y: 0.5, s: 0 };
     this.bounds = [0, 0, 1, 1];
     this.isFitted = true;
+    this.isGiven = false;
     this.paint = { codes: null, colours: [], steps: null, symbols: null };
     this.members = null; // Uint8Array, 1 for each member of the set
     this.nMembers = 0;
@@ -130,7 +131,7 @@ export class PointMap {
     const [left, bottom, right, top] = this.bounds;
     this.view = { s: clamp(s, this.fitting * 0.8, this.fitting * NEAREST), x: clamp(x, left, right), y: clamp(y, bottom - BELOW / s, top) };
     this.isFitted = false;
-    this.onview();
+    this.onview(this.isGiven);
     this.drawAll();
   }
 
@@ -142,7 +143,9 @@ export class PointMap {
   set box([left, bottom, right, top]) {
     this.wanted = null;
     if (!this.width || !this.height) return void (this.wanted = [left, bottom, right, top]); // not in the document yet
+    this.isGiven = true; // what is in view may be more, but what was asked for stays as it was said
     this.look({ x: (left + right) / 2, y: (bottom + top) / 2, s: Math.min(this.width / (right - left), this.height / (top - bottom)) });
+    this.isGiven = false;
   }
 
   zoom(factor, px = this.width / 2, py = this.height / 2) {
