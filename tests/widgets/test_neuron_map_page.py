@@ -36,6 +36,13 @@ class TestMapOfSamplesPage(TestMapPage):
     def make(self, session, **view):
         return NeuronMap(session, "bn2", of="samples", symbol_by="label", show_list=True, **view)
 
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_symbols_of_the_legend_can_be_seen(self, chrome, session, tmp_path, dark):
+        with self.exported(chrome, session, tmp_path / "page.html", dark=dark) as opened:
+            swatch = opened.page.locator(".wb-swatch").first
+            ink = swatch.evaluate("c => c.getContext('2d').getImageData(20, 20, 1, 1).data[0]")
+            assert (ink > 150) if dark else (20 < ink < 120)
+
 
 @pytest.fixture
 def session():

@@ -400,7 +400,9 @@ function render({ model, el }) {
     layout.classList.toggle("wb-with-list", open);
     layout.classList.toggle("wb-without-pictures", !thumbs.isAvailable);
     set(toggle, { "aria-pressed": String(open) });
+    const before = map.inks.ink2;
     readInks();
+    if (map.inks.ink2 !== before && data.columns.length) encode(); // a view has no colours before it is in the document
     map.resize(stage.clientWidth, stage.clientHeight);
     map.draw();
     list.draw();
