@@ -14,7 +14,7 @@ from workbench.core.results import PointMap
 from workbench.session.deliver import deliver
 from workbench.widgets import linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
-from workbench.widgets.columns import first_column, reading, scale_of
+from workbench.widgets.columns import first_column, scale_of
 from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
@@ -352,7 +352,9 @@ class NeuronMap(SessionWidget):
         made = self._map()
         frame = made.to_frame()
         if "cluster" in frame and made.cluster_names:
-            frame["cluster_name"] = [reading(c, "cluster", made.cluster_names) for c in frame["cluster"]]
+            names = np.array([*made.cluster_names, ""])  # what is beyond the names has none
+            codes = np.asarray(made.columns["cluster"])
+            frame["cluster_name"] = names[np.where((codes < 0) | (codes >= len(names)), len(names) - 1, codes)]
         if self.labels is not None:
             frame["name"] = self.labels
         return frame
@@ -458,7 +460,7 @@ class NeuronMap(SessionWidget):
         alt = f"Scatter of {what}{f' of {made.layer}' if made.layer else ''}, coloured by {name or 'nothing'}"
         facts = {made.distance: made.distance, f"seed {made.seed}": f"seed {made.seed}" if made.layer else ""}
         notes = [
-            f"Layout: {', '.join([made.layout, *(say for word, say in facts.items() if word not in made.layout)])}."
+            f"Layout: {', '.join([made.layout, *(say for word, say in facts.items() if say and word not in made.layout)])}."
         ]
         if made.layer and not self.is_preview:
             trust = f"Trustworthiness of the plane {made.trustworthiness:.3f}"

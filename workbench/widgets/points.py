@@ -30,6 +30,7 @@ QUANTISED_FROM = 1_000_000
 
 BLOCK = 64
 NEAR_BYTES = 1_000_000
+LABELS_MOST = 50_000
 _KEPT = 30
 
 
@@ -142,7 +143,7 @@ def payload(made: PointMap, facts: list[dict[str, Any]], *, labels: list[str] | 
         found["index"] = smallest(made.index)
     if made.is_apart.any():
         found["apart"] = made.is_apart.astype(np.uint8)
-    if labels is not None:
+    if labels is not None and n <= LABELS_MOST:
         found["labels"] = labels
     return found
 

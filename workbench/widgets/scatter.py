@@ -17,6 +17,8 @@ __all__ = ["colours_of", "scatter"]
 _RIM, _DIM, _MARK, _ACCENT, _PAD = (110, 118, 127), (205, 208, 212), (11, 15, 20), (10, 102, 194), 16
 _SCALE = 2  # drawn twice as large: Pillow draws without soft edges
 _PLAIN = (86, 120, 160)
+_RIMS_BELOW = 20_000
+_ONE_BY_ONE = 3_000
 
 
 def colours_of(
@@ -81,11 +83,10 @@ def scatter(
     from PIL import Image, ImageDraw
 
     wide, high, pad = width * _SCALE, height * _SCALE, _PAD * _SCALE
-    image = Image.new("RGB", (wide, high), (255, 255, 255))
-    draw: Any = ImageDraw.Draw(image)
+    pixels = np.full((high, wide, 3), 255, np.uint8)
     n = len(position)
     if n == 0:
-        return np.asarray(image.resize((width, height)))
+        return pixels[::_SCALE, ::_SCALE]
     if len(box) == 4:
         low, top = np.array(box[:2]), np.array(box[2:])
     else:
@@ -101,21 +102,36 @@ def scatter(
         colours = np.tile(np.array(_PLAIN, np.uint8), (n, 1))
     inside = (x > -9) & (y > -9) & (x < wide + 9) & (y < high + 9)
 
+    def discs(rows: np.ndarray, extra: float, colour: Any) -> None:
+        """Many at once; those of about one size together."""
+        steps = np.rint(2 * (radius[rows] + extra * _SCALE)).astype(int)
+        for step in np.unique(steps):
+            some = rows[steps == step]
+            _stamp(pixels, x[some], y[some], step / 2, colour[some] if isinstance(colour, np.ndarray) else colour)
+
     def disc(i: int, r: float, colour: Any) -> None:
         draw.ellipse((x[i] - r, y[i] - r, x[i] + r, y[i] + r), fill=tuple(map(int, colour)))
 
-    for i in np.flatnonzero(inside & ~shown).tolist():
-        disc(i, 1.1 * _SCALE, _DIM)
-    rim = n <= 20_000
-    for i in np.flatnonzero(inside & shown).tolist():
-        if rim:
-            disc(i, radius[i] + 0.7 * _SCALE, _RIM)
+    aside, visible = inside & ~shown, np.flatnonzero(inside & shown)
+    _stamp(pixels, x[aside], y[aside], 1.1 * _SCALE, _DIM)
+    if n > _ONE_BY_ONE:
+        if n <= _RIMS_BELOW:
+            discs(visible, 0.7, _RIM)
+        discs(visible, 0, colours)
+    image = Image.fromarray(pixels)
+    draw: Any = ImageDraw.Draw(image)
+    for i in visible.tolist() if n <= _ONE_BY_ONE else ():
+        disc(i, radius[i] + 0.7 * _SCALE, _RIM)
         disc(i, radius[i], colours[i])
     for i in near if selected >= 0 else ():
         draw.line((x[selected], y[selected], x[i], y[i]), fill=_ACCENT, width=_SCALE)
-    for i in members:
-        disc(i, radius[i] + 2.6 * _SCALE, _MARK)
-        disc(i, radius[i] + 1.0 * _SCALE, colours[i])
+    if len(members):
+        pixels = np.array(image)
+        chosen = np.asarray(members)[inside[np.asarray(members)]]
+        discs(chosen, 2.6, _MARK)
+        discs(chosen, 1.0, colours)
+        image = Image.fromarray(pixels)
+        draw = ImageDraw.Draw(image)
     for i in near if selected >= 0 else ():
         disc(i, radius[i] + 1.5 * _SCALE, _ACCENT)
         disc(i, radius[i] + 0.3 * _SCALE, colours[i])
@@ -124,3 +140,16 @@ def scatter(
         disc(selected, radius[selected] + 2.6 * _SCALE, (255, 255, 255))
         disc(selected, radius[selected] + 1.2 * _SCALE, colours[selected])
     return np.asarray(image.resize((width, height), Image.Resampling.BOX))
+
+
+def _stamp(pixels: np.ndarray, x: np.ndarray, y: np.ndarray, radius: float, colour: Any) -> None:
+    """Paint discs of one size into `pixels`, all at once, pixel by pixel of a disc."""
+    high, wide = pixels.shape[:2]
+    column, row, reach = np.floor(x).astype(int), np.floor(y).astype(int), math.ceil(radius)
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            if dx * dx + dy * dy > radius * radius + 0.3:
+                continue
+            inside = (column + dx >= 0) & (column + dx < wide) & (row + dy >= 0) & (row + dy < high)
+            fill = colour[inside] if isinstance(colour, np.ndarray) else colour
+            pixels[row[inside] + dy, column[inside] + dx] = fill
