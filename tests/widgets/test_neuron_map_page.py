@@ -379,6 +379,34 @@ def test_both_ways_of_drawing_show_the_points(chrome, session, renderer):
     widget.close()
 
 
+def test_of_more_than_eight_contexts_the_oldest_becomes_a_picture_and_wakes_when_it_is_pointed_at(chrome, session):
+    maps = [NeuronMap(session.point_map("bn2"), height=420) for _ in range(10)]
+    for one in maps:
+        one._renderer = "webgl"
+    with WidgetPage(chrome, *maps, width=900, height=4800) as page:
+        page.page.wait_for_timeout(800)
+        drawn = "() => [...document.querySelectorAll('.wb-map')].map(e => e.dataset.drawn)"
+        if "webgl" not in page.page.evaluate(drawn):
+            pytest.skip("this Chromium has no WebGL")
+        assert page.page.evaluate(drawn) == ["canvas"] * 2 + ["webgl"] * 8
+        full = page.page.evaluate(
+            """() => [...document.querySelectorAll('.wb-points')].map(c => {
+                const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+                let n = 0;
+                for (let i = 0; i < d.length; i += 4) n += d[i + 3] > 250 && Math.abs(d[i] - d[i + 2]) > 60;
+                return n;
+            })"""
+        )
+        assert min(full) > 200, full
+        box = canvas(page, 0).bounding_box()
+        page.page.mouse.move(box["x"] + 50, box["y"] + 50)
+        page.page.wait_for_timeout(500)
+        assert page.page.evaluate(drawn) == ["webgl"] + ["canvas"] * 2 + ["webgl"] * 7
+        assert page.page.evaluate("() => document.body.children.length") == 1  # the library leaves nothing beside
+    for one in maps:
+        one.close()
+
+
 def test_the_traits_alone_give_the_same_picture(chrome, session):
     session.selection.set(component="bn2/unit/12", components=[f"bn2/unit/{i}" for i in range(9)])
     (widget,) = ready(NeuronMap(session, "bn2", size_by="frequency", filter={"frequency": [0.4, None]}))

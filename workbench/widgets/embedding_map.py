@@ -459,9 +459,8 @@ class NeuronMap(SessionWidget):
         what = f"{len(made)} {made.of if made.layer else 'points'}"
         alt = f"Scatter of {what}{f' of {made.layer}' if made.layer else ''}, coloured by {name or 'nothing'}"
         facts = {made.distance: made.distance, f"seed {made.seed}": f"seed {made.seed}" if made.layer else ""}
-        notes = [
-            f"Layout: {', '.join([made.layout, *(say for word, say in facts.items() if say and word not in made.layout)])}."
-        ]
+        more = [say for word, say in facts.items() if say and word not in made.layout]
+        notes = [f"Layout: {', '.join([made.layout, *more])}."]
         if made.layer and not self.is_preview:
             trust = f"Trustworthiness of the plane {made.trustworthiness:.3f}"
             notes.append(f"{trust}; at 1 all neighbours on it would be neighbours in the full space.")

@@ -331,6 +331,7 @@ export class PointMap {
           ondrop: () => {
             this.webgl = null; // the canvas keeps its picture, and draws itself until the next gesture
             this.isAsleep = true;
+            this.oncontext();
           },
         });
         this.upload();

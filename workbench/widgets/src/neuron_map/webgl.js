@@ -42,7 +42,9 @@ export class WebGL {
     const regl = createRegl(this.own);
     if (!checkSupport(regl)) throw new Error("WebGL lacks what is needed.");
     this.renderer = createRenderer({ regl, canvas: this.own });
+    const aside = document.createElement("div"); // for what its own gestures would put into the page
     this.plot = createScatterplot({
+      lassoInitiatorParentElement: aside, lassoLongPressIndicatorParentElement: aside,
       renderer: this.renderer, canvas, width: 100, height: 100, cameraIsFixed: true, pointScaleMode: "constant",
       deselectOnEscape: false, deselectOnDblClick: false, spatialIndexUseWorker: false, syncEvents: true, backgroundColor: [0, 0, 0, 0],
       colorBy: "valueZ", sizeBy: "valueW", opacity: 1, pointSize: [4, 4], pointColor: [[0, 0, 0, 1], [0, 0, 0, 1]],
