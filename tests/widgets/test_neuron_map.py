@@ -422,3 +422,35 @@ def test_code_of_a_large_set_is_short(widget):
     widget.selection = widget.table().index
     assert len(widget.to_code()) < 300 and "# 300 components are selected" in widget.to_code()
     assert len(widget.snapshot().html()) < 200_000
+
+
+def test_larger_maps_are_handed_over_and_ids_stay_in_step(widget, session, monkeypatch):
+    import sys
+    import types
+
+    import traitlets
+
+    class Drawn(traitlets.HasTraits):  # the little of jupyter-scatter's widget that counts
+        selection = traitlets.Any(np.zeros(0, np.int64))
+
+    class Scatter:
+        def __init__(self, **given):
+            self.given, self.widget = given, Drawn()
+
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "jscatter", None)
+        with pytest.raises(WorkbenchError, match="jupyter-scatter"):
+            widget.to_jscatter()
+    monkeypatch.setitem(sys.modules, "jscatter", types.SimpleNamespace(Scatter=Scatter))
+    widget.color_by = "cluster"
+    widget.select(["bn2/unit/4", "bn2/unit/9"])
+    scatter = widget.to_jscatter(height=300)
+    assert (scatter.given["x"], scatter.given["color_by"], scatter.given["height"]) == ("x", "cluster_name", 300)
+    assert len(scatter.given["data"]) == 300 and scatter.widget.selection.tolist() == [4, 9]
+    scatter.widget.selection = np.array([1, 2, 5])
+    assert session.selection.components == ("bn2/unit/1", "bn2/unit/2", "bn2/unit/5")
+    session.selection.components = ["bn2/unit/7"]
+    assert scatter.widget.selection.tolist() == [7]
+    widget.close()
+    session.selection.components = ["bn2/unit/8"]
+    assert scatter.widget.selection.tolist() == [7]

@@ -422,6 +422,15 @@ class NeuronMap(SessionWidget):
         chosen = [one for one in self.selected() if one in known]
         return self._map().plot(**{"color": self.color_by or None, "highlight": chosen or None, **options})
 
+    def to_jscatter(self, **options: Any) -> Any:
+        """The same points as a ``jscatter.Scatter``, which draws millions; the selected set stays in step.
+
+        Needs the package jupyter-scatter.
+        """
+        from workbench.widgets.handing import handed_over
+
+        return handed_over(self, **options)
+
     # Keeping ----------------------------------------------------------------------------------------------------------
 
     def source_code(self) -> str:
