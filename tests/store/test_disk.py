@@ -453,3 +453,13 @@ def test_layers_with_links_of_their_own_are_listed_by_kind_model_and_data(tmp_pa
     assert store.linked_layers(table("relevances")) == {"c"}
     assert store.linked_layers(table(model="net@33333333")) == set()
     assert DiskStore(tmp_path / "nowhere").linked_layers(table()) == set()
+
+
+def test_what_a_kill_left_of_a_removed_pass_is_neither_listed_nor_damaged(store):
+    store.shards(recipe(kind="pass"), BOUNDS).write(0, {"v": torch.zeros(3)})
+    (folder,) = (store.path / "passes").iterdir()
+    trash = folder.with_name(".trash-123-456")
+    folder.rename(trash)  # as a removal begins; killed before it has removed all files
+    next(trash.glob("shard-*.safetensors")).unlink()
+    fresh = DiskStore(store.path)
+    assert fresh.entries() == [] and fresh.verify() == []

@@ -381,7 +381,6 @@ def test_there_are_two_things_to_keep(opened):
 # --- killed ----------------------------------------------------------------------------------------------------------
 
 N = 1100
-KILLS = 8
 
 
 @pytest.fixture(scope="module")
@@ -396,7 +395,7 @@ def test_killed_at_random_points_it_goes_on_to_the_same_bytes(processes, tmp_pat
     handle, data = handle_of(randomised(BiasFree()), (3, 10, 8)), SmallData(N, bad=[3, 200])
     rule = composite("EpsilonPlusFlat")
     plan = plan_sweep(handle, data, ["features.4", "head"], rule=rule, target=Target.top(), keep="references")
-    options = {"seconds_per_batch": 0.006, "keep": "references"}
+    options = {"seconds_per_batch": 0.02, "keep": "references"}
 
     def content(path):
         store = Store.open(path)
@@ -413,24 +412,25 @@ def test_killed_at_random_points_it_goes_on_to_the_same_bytes(processes, tmp_pat
         assert started.wait(60)
         return child
 
-    child, began = start(tmp_path / "whole"), time.monotonic()
+    child = start(tmp_path / "whole")
     child.join(60)
-    whole, seconds = content(tmp_path / "whole"), time.monotonic() - began
-    chance, n_kills, points, number = random.Random(3), 0, set(), 0
-    while n_kills < KILLS:
-        path, exitcode, number = tmp_path / f"killed-{number}", None, number + 1
-        while exitcode != 0:
-            child = start(path)
-            child.join(chance.uniform(0, 0.7) * seconds)
-            child.kill()
-            child.join(30)
-            exitcode = child.exitcode
-            if exitcode != 0:
-                n_kills += 1
-                store = Store.open(path)
-                points.add(len(store.shards(plan.recipe, plan.bounds).present))
-        assert content(path) == whole, f"after {n_kills} kills"
-    assert len(points) >= 3, sorted(points)
+    whole = content(tmp_path / "whole")
+    # Killed by how far it is and not by the clock, which says little on a busy machine; then a moment later.
+    chance, path, points, n_shards = random.Random(3), tmp_path / "killed", [], len(plan.bounds)
+    for wanted in (0, 1, n_shards // 3, n_shards // 2, n_shards - 2, n_shards - 1):
+        child = start(path)
+        while child.is_alive() and len(list(path.glob("passes/*/shard-*.json"))) < wanted:
+            time.sleep(0.001)
+        child.join(chance.uniform(0, 0.02))
+        child.kill()
+        child.join(30)
+        if child.exitcode == 0:
+            break
+        points.append(len(Store.open(path).shards(plan.recipe, plan.bounds).present))
+    child = start(path)
+    child.join(60)
+    assert child.exitcode == 0 and content(path) == whole, f"after kills at {points}"
+    assert len(points) >= 2, points
 
 
 def test_of_two_processes_at_once_the_second_waits_and_reads(processes, tmp_path):

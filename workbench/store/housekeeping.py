@@ -84,7 +84,7 @@ class Housekeeping:
         """All entries and passes, newest first; damaged ones are left out, `verify` names them."""
         root = self.store.path
         found = [self._entry(path) for path in root.glob("entries/*/*.json")]
-        found += [self._pass(path) for path in root.glob("passes/*/pass.json")]
+        found += [self._pass(path) for path in root.glob("passes/[!.]*/pass.json")]
         return sorted((e for e in found if e is not None), key=lambda e: (e.made, e.last_used), reverse=True)
 
     def entries_named(self, digest: str) -> Iterator[Entry]:
@@ -166,7 +166,7 @@ class Housekeeping:
     def verify(self, progress: Progress | None) -> list[Damage]:
         """Compare everything with its checksums; see `Store.verify`."""
         root = self.store.path
-        sidecars = [*sorted(root.glob("entries/*/*.json")), *sorted(root.glob("passes/*/*.json"))]
+        sidecars = [*sorted(root.glob("entries/*/*.json")), *sorted(root.glob("passes/[!.]*/*.json"))]
         sidecars += sorted(root.glob("links/*.json"))
         damages = []
         if progress is not None:

@@ -305,6 +305,7 @@ class FakeSession:
     # Tables
     def activations(self, layer):
         """Pooled activations, with exact zeros."""
+        self._begin("activations")
         return self._table(layer, "activation", self.values[layer])
 
     def relevances(self, layer):
