@@ -371,6 +371,11 @@ class FakeSession:
         best = np.argmax(self.values[layer], axis=0)
         return np.stack([self._resized(self.data.picture(int(best[c])), size, "crop", int(c)) for c in components])
 
+    def thumbnails(self, samples, size=96):
+        """Whole pictures of samples."""
+        self._begin("thumbnails")
+        return np.stack([self._resized(self.data.picture(self._sample(int(i))), size) for i in samples])
+
     # Explaining
     def predict(self, sample, n=5):
         """Outputs that favour the sample's label."""
@@ -511,6 +516,10 @@ class FakeSession:
             method.embedding_ = method.atlas_.position
         method.session_ = self
         return method
+
+    def has_fitted(self, method):
+        """Nothing is kept."""
+        return False
 
     def preview(self, method, *, progress=None):
         """A first look at an embedding map."""

@@ -1,4 +1,4 @@
-"""Widgets: an atlas of concepts, a card for a component, a viewer for heatmaps, and `show`, which puts them together.
+"""Widgets: an atlas of concepts, a map of neurons, a card, a viewer for heatmaps, and `show`, which unites them.
 
 Each stands on anywidget and is an ordinary ipywidgets widget. They share the session's selection: what is clicked in
 one, the others follow.
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workbench.widgets.atlas import AtlasBrowser
     from workbench.widgets.base import SessionWidget, on, register_widget
     from workbench.widgets.card import ComponentCard
+    from workbench.widgets.embedding_map import NeuronMap
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
     from workbench.widgets.model_tree import ModelTree
@@ -26,6 +27,7 @@ __all__ = [
     "ComponentCard",
     "HeatmapViewer",
     "ModelTree",
+    "NeuronMap",
     "RunBar",
     "SessionWidget",
     "export",
@@ -39,6 +41,7 @@ _HOMES = {
     "ComponentCard": "card",
     "HeatmapViewer": "heatmap",
     "ModelTree": "model_tree",
+    "NeuronMap": "embedding_map",
     "RunBar": "run_bar",
     "SessionWidget": "base",
     "export": "exporting",
