@@ -14,7 +14,7 @@ from workbench.core.results import PointMap
 from workbench.session.deliver import deliver
 from workbench.widgets import linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
-from workbench.widgets.columns import first_column, scale_of
+from workbench.widgets.columns import first_column
 from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
@@ -22,14 +22,13 @@ from workbench.widgets.points import (
     blocks,
     check_filter,
     column_facts,
-    in_words,
     near_payload,
     passing,
     payload,
     plain_map,
 )
 from workbench.widgets.recording import Recording
-from workbench.widgets.stills import Picture, Still
+from workbench.widgets.stills import Still
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -448,66 +447,9 @@ class NeuronMap(SessionWidget):
         return [self.map.recipe] if self.map is not None else []
 
     def still(self) -> Still:
-        if self.map is None:
-            asked = f"of {self.layer}" if self.layer else ""
-            return Still("Map", asked, missing="The map is being made: `widget.wait()` waits for it.")
-        from workbench.widgets.scatter import colours_of, scatter
+        from workbench.widgets.map_still import still_of
 
-        made, name = self.map, self.color_by
-        values = np.asarray(made.columns[name]) if name in made.columns else None
-        colours, legend = colours_of(name, values, made.cluster_names, self.palette)
-        rows = {one: row for row, one in enumerate(made.ids())}
-        members = [rows[one] for one in self._members() if one in rows]
-        selected = rows.get(self._one(), -1)
-        shown = passing(self.filter, made)
-        near = [int(i) for i in made.neighbours[selected, : self.neighbours] if i >= 0] if selected >= 0 else []
-        picture = scatter(
-            made.position, colours, shown=shown, sizes=self._sizes(), members=members, selected=selected, near=near,
-            box=self.view_box,
-        )  # fmt: skip
-        what = f"{len(made)} {made.of if made.layer else 'points'}"
-        alt = f"Scatter of {what}{f' of {made.layer}' if made.layer else ''}, coloured by {name or 'nothing'}"
-        facts = {made.distance: made.distance, f"seed {made.seed}": f"seed {made.seed}" if made.layer else ""}
-        more = [say for word, say in facts.items() if say and word not in made.layout]
-        notes = [f"Layout: {', '.join([made.layout, *more])}."]
-        if made.layer and not self.is_preview:
-            trust = f"Trustworthiness of the plane {made.trustworthiness:.3f}"
-            notes.append(f"{trust}; at 1 all neighbours on it would be neighbours in the full space.")
-            notes.append("Gaps between groups and their sizes mean little.")
-        if members or selected >= 0:
-            one = f", {self._one()} selected" if selected >= 0 else ""
-            lines = f", joined to its {len(near)} nearest in the full space" if near else ""
-            notes.append(f"{len(members)} in the set{one}{lines}." if members else f"{one.lstrip(', ')}{lines}.")
-        if int(shown.sum()) < len(made):
-            notes.append(f"{int(shown.sum())} of {len(made)} pass the filter: {in_words(self.filter)}.")
-        if made.is_apart.any():
-            notes.append(f"Apart, below, because the distance says nothing about them: {int(made.is_apart.sum())}.")
-        groups = f" in {len(made.cluster_names)} groups" if made.cluster_names else ""
-        title = self.title or (f"Map of {made.layer}" if made.layer else "Map")
-        return Still(title, what + groups, [Picture(picture, alt)], legend, self._groups(), notes)
-
-    def _sizes(self) -> np.ndarray | None:
-        made = self._map()
-        if self.size_by not in made.columns:
-            return None
-        values = np.asarray(made.columns[self.size_by], dtype=np.float64)
-        low, high, is_signed = scale_of(values)
-        values, low = (np.abs(values), 0.0) if is_signed else (values, low)
-        return np.clip((values - low) / ((high - low) or 1.0), 0, 1)
-
-    def _groups(self) -> pd.DataFrame:
-        """Groups with their counts, and the mean of the colour column if it holds numbers."""
-        frame = self._frame()
-        name = self.color_by if self.color_by in frame else ""
-        by = next((c for c in ("cluster_name", "cluster") if c in frame), "")
-        if not by:
-            return self.table()
-        groups = frame.groupby(by, observed=True, sort=False)
-        found = groups.size().to_frame("points")
-        if name and self._facts[name]["kind"] == "number":
-            found[f"mean {name.replace('_', ' ')}"] = groups[name].mean()
-        found.index.name = "group"
-        return found.sort_values("points", ascending=False, kind="stable")
+        return still_of(self)
 
     def offers(self) -> Offer:
         if self.map is None or not self.map.layer:
