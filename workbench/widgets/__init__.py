@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.widgets.heatmap import HeatmapViewer
     from workbench.widgets.model_tree import ModelTree
     from workbench.widgets.run_bar import RunBar
+    from workbench.widgets.samples import SampleGrid
     from workbench.widgets.showing import show
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "HeatmapViewer",
     "ModelTree",
     "RunBar",
+    "SampleGrid",
     "SessionWidget",
     "export",
     "on",
@@ -40,6 +42,7 @@ _HOMES = {
     "HeatmapViewer": "heatmap",
     "ModelTree": "model_tree",
     "RunBar": "run_bar",
+    "SampleGrid": "samples",
     "SessionWidget": "base",
     "export": "exporting",
     "on": "base",
