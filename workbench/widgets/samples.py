@@ -229,7 +229,11 @@ class SampleGrid(SessionWidget):
     def _look_at_tags(self) -> None:
         if not self._is_closed:
             job = self.submit(self._retagged, topic="tags", title="Tags", quiet=True)
-            job.add_done_callback(lambda job: job.state == "done" and deliver(self._show_tags, job.result(0)))
+            job.add_done_callback(self._tags_read)
+
+    def _tags_read(self, job: Job) -> None:
+        if job.state == "done":
+            deliver(self._show_tags, job.result(0))
 
     def _retagged(self) -> SampleRows:
         return self._rows().with_tags(self.session.data.tagged())

@@ -2,7 +2,8 @@
 import { eachFrame, h, replace, set, uid } from "../common/index.js";
 
 const PAD = 5; // around a thumbnail
-const BELOW = 8;
+const GAP = 5; // between a thumbnail and its words
+const BELOW = 7;
 
 export class Grid {
   constructor({ thumbs, lines, reading, heading, onfocus, ondraw }) {
@@ -49,7 +50,7 @@ export class Grid {
     this.line = Math.round((this.em.offsetHeight || 13) * 1.32);
     this.columns = Math.max(1, Math.floor(width / (tile + 2 * PAD)));
     this.cell = width ? Math.floor(width / this.columns) : tile + 2 * PAD;
-    this.height = PAD + tile + this.nLines * this.line + BELOW;
+    this.height = PAD + tile + GAP + this.nLines * this.line + BELOW;
     this.head = this.line + 14;
     const starts = [], tops = [];
     let y = 2;
@@ -181,7 +182,7 @@ export class Grid {
   }
 
   make(kind) {
-    const node = h("div", { class: `wb-sg-row wb-sg-${kind}`, role: "row" });
+    const node = h("div", { class: "wb-sg-row", role: "row" });
     const row = { kind, node };
     if (kind === "heading") node.append((row.cell = h("div", { class: "wb-sg-heading", role: "rowheader" })));
     else {

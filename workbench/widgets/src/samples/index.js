@@ -84,7 +84,7 @@ function render({ model, el }) {
       frame.title("Samples");
       return replace(body, start);
     }
-    rows.load(given, state.get("values"), () => arrange({ keep: true }));
+    rows.load(given, state.get("values"), () => { arrange({ keep: true }); follow(); });
     rows.loadTags(state.get("marks") || {});
     grid.n = rows.n;
     thumbs.load({ digest: given.digest, recorded: given.recorded && { page: given.recorded.page, samples: array(given.recorded.samples) } });
@@ -199,14 +199,21 @@ function render({ model, el }) {
   }
 
   // From the reader ----------------------------------------------------------------------------------------------------
-  let anchor = -1;
+  let anchor = -1, isMine = false;
+
+  // Who chooses here sees it; what others choose, on this page or in Python, is looked up.
+  function put(values) {
+    isMine = true;
+    state.put(values);
+    isMine = false;
+  }
 
   function select(at) {
     if (at < 0 || at >= grid.order.length) return;
     const sample = grid.order[at];
     grid.focus = at;
     anchor = sample;
-    state.put({ sample });
+    put({ sample });
     follow();
     frame.say(`${reading(sample)}, ${grouped(at + 1)} of ${grouped(grid.order.length)}`);
   }
@@ -227,7 +234,7 @@ function render({ model, el }) {
   }
 
   function choose(samples) {
-    state.put({ samples });
+    put({ samples });
     follow();
     if (state.get("only_selected")) arrange({ keep: true });
     frame.say(`${grouped(samples.length)} of ${grouped(rows.n)} chosen`);
@@ -396,12 +403,13 @@ function render({ model, el }) {
   state.on(["overlay", "tile"], () => { options(); arrange({ keep: true }); });
   state.watch("tile", () => size.update(state.get("tile")));
   state.watch("only_selected", () => { set(only, { "aria-pressed": String(state.get("only_selected")) }); rearrange(); });
-  state.on("sample", (origin) => {
+  state.on("sample", () => {
+    if (isMine) return;
     follow();
-    if (origin !== state) reveal(state.get("sample"));
+    if (state.get("sample") !== null) reveal(state.get("sample"));
   });
-  state.on("samples", (origin) => {
-    if (origin === state) return;
+  state.on("samples", () => {
+    if (isMine) return;
     if (state.get("only_selected")) arrange({ keep: true });
     follow();
     const samples = state.get("samples") || [];
