@@ -5,7 +5,7 @@ import pytest
 
 from workbench.core.errors import BadValueError, UnknownNameError, UnknownSampleError, WorkbenchError
 from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
+from workbench.testing.fake_session import FakeSession, scene
 from workbench.testing.page_suite import ExportedPage, PageSuite
 from workbench.testing.widget_suite import Page, WidgetSuite
 from workbench.widgets import SampleGrid, wire
@@ -283,6 +283,19 @@ def test_a_hundred_thousand_samples_are_within_the_budget():
     session.lane.close()
 
 
+def test_names_that_are_too_heavy_are_left_out(session, monkeypatch):
+    monkeypatch.setattr("workbench.widgets.sample_rows._TEXT_BYTES", 10)
+    grid = SampleGrid(session)
+    assert grid.wait() and "name" not in grid.values and "name" not in [c["name"] for c in grid.rows["columns"]]
+    with pytest.raises(UnknownNameError, match='"name"'):
+        grid.sort = "name"
+    grid.filter = "0012"
+    assert shown(grid) == []
+    grid.filter = "circle"
+    assert grid.table()["name"].str.startswith("scenes").all()
+    grid.close()
+
+
 def test_counts_by_what_they_are_grouped_by(grid):
     grid.selection = [0, 1, 3]
     figure = grid.plot()
@@ -442,3 +455,53 @@ class TestOnAPage:
         page.session.selection.set(samples=())
         page.settle()
         assert "Nothing is chosen" in page.page.locator(".wb-sg-none").inner_text()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
+def test_a_hundred_thousand_samples_scroll(chrome):
+    scenes = [scene(i, 48) for i in range(50)]
+
+    class Pictures:
+        def __getitem__(self, i):
+            return scenes[i % 50]
+
+    session = FakeSession(n=100_000, components=4, pictures=Pictures())
+    grid = SampleGrid(session, overlay=["label", "prediction", "tags"])
+    assert grid.wait()
+    with WidgetPage(chrome, grid, width=1200) as page:
+        times, work, n = page.page.evaluate(
+            """async () => {
+                const node = document.querySelector('.wb-sg-scroll'), raf = requestAnimationFrame.bind(window);
+                const frames = [], work = [];
+                let busy = 0, last = await new Promise(raf);
+                window.requestAnimationFrame = (call) => raf((now) => {
+                    const start = performance.now();
+                    call(now);
+                    busy += performance.now() - start;
+                });
+                for (let i = 0; i < 150; i++) {
+                    node.scrollTop += 160;
+                    const now = await new Promise(raf);
+                    frames.push(now - last);
+                    work.push(busy);
+                    [last, busy] = [now, 0];
+                }
+                window.requestAnimationFrame = raf;
+                const sorted = (all) => all.sort((a, b) => a - b);
+                return [sorted(frames), sorted(work), document.querySelectorAll('.wb-sg-cell').length];
+            }"""
+        )
+        print(
+            f"a frame: {times[75]:.1f} ms, 95 %: {times[142]:.1f} ms; of the script: {work[75]:.1f} ms, {work[142]:.1f}"
+        )
+        assert n < 300 and times[75] < 40 and work[75] < 10
+        page.page.locator(".wb-sg-scroll").focus()
+        page.page.keyboard.press("Control+End")
+        page.settle()
+        assert page.page.locator(".wb-sg-cell.wb-focus").get_attribute("data-picture") == "there"
+        page.page.locator('button:text("Choose all shown")').click()
+        page.settle()
+        assert len(session.selection.samples) == 100_000 and page.errors == []
+    grid.close()
+    session.lane.close()

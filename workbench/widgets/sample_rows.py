@@ -46,8 +46,8 @@ class SampleRows:
 
     @cached_property
     def names(self) -> list[str]:
-        """What can be sorted and grouped by."""
-        return ["sample", *map(str, self.frame.columns)]
+        """What can be sorted and grouped by; names only where they are light enough to be sent."""
+        return ["sample", *(name for name in map(str, self.frame.columns) if name != "name" or self.is_named)]
 
     @cached_property
     def tags(self) -> list[str]:
@@ -93,7 +93,11 @@ class SampleRows:
     @cached_property
     def is_named(self) -> bool:
         """Whether the names are light enough to be sent, and so can be searched."""
-        return len(_deflated(self.column("name")["values"])) <= _TEXT_BYTES
+        return len(self._sent_names) <= _TEXT_BYTES
+
+    @cached_property
+    def _sent_names(self) -> bytes:
+        return _deflated(self.column("name")["values"])
 
     @cached_property
     def _haystack(self) -> list[str]:
@@ -209,8 +213,8 @@ class SampleRows:
         for facts in self.facts():
             name, values = facts["name"], self.column(facts["name"])["values"]
             if facts["kind"] == "text":
-                if name != "name" or self.is_named:
-                    sent[name] = np.frombuffer(_deflated(values), dtype=np.uint8)
+                packed = self._sent_names if name == "name" else _deflated(values)
+                sent[name] = np.frombuffer(packed, dtype=np.uint8)
             elif not (facts["kind"] == "number" and facts["is_whole"] and np.array_equal(values, np.arange(len(self)))):
                 sent[name] = values
         return sent
@@ -237,7 +241,7 @@ class SampleRows:
         made = SampleRows(frame)
         kept = {name for name in self._columns if name != "tags" and not name.startswith("tag:")}
         made._columns = {name: self._columns[name] for name in kept}
-        made.__dict__["is_named"] = self.is_named
+        made.__dict__["_sent_names"] = self._sent_names
         return made
 
 

@@ -347,8 +347,8 @@ class SampleGrid(SessionWidget):
             else f"by {self.sort}{'' if self.ascending else ', largest first'}",
         ]  # fmt: skip
         notes = [self._counted(self.group_by or "label"), self._counted("tags") if rows.tags else ""]
-        if chosen := self.selected():
-            notes.append(f"{count(len(chosen), 'sample')} chosen.")
+        if self.samples:
+            notes.append(f"{count(len(self.samples), 'sample')} chosen.")
         if len(shown) < min(len(table), _IN_STILL):
             notes.append("Thumbnails had not been fetched yet.")
         listed = table.drop(columns=[f"tag:{name}" for name in rows.tags])
@@ -417,7 +417,9 @@ def _no_column(name: str, rows: SampleRows) -> Any:
 def _reading(row: pd.Series, name: str) -> str:
     value = row[name] if name != "sample" else row.name
     if isinstance(value, tuple):
-        return ", ".join(value)
+        return f"tags {', '.join(value)}" if value else ""
+    if name == "prediction" and value:
+        return f"predicted {value}"
     if isinstance(value, (bool, np.bool_)):
         return name.removeprefix("tag:") if value else ""
     if isinstance(value, (float, np.floating)):

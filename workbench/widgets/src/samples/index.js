@@ -74,7 +74,11 @@ function render({ model, el }) {
 
   function heading({ code, from, to }) {
     const column = state.get("group_by"), text = rows.groups(column).names[code];
-    return [h("strong", {}, text || (column === "tags" ? "no tags" : `no ${column}`)), column === "label" || !text ? null : h("span", {}, column.replaceAll("_", " ")), h("span", { class: "wb-sg-size" }, grouped(to - from))];
+    const name = column.startsWith("tag:") ? `# ${column.slice(4)}` : column.replaceAll("_", " ");
+    const words = column.startsWith("tag:") ? (text === "yes" ? name : `not ${name}`)
+      : !text ? (column === "tags" ? "no tags" : `no ${column === "name" ? "folder" : name}`)
+      : ["label", "prediction", "tags", "name"].includes(column) ? text : `${name} ${text}`;
+    return [h("strong", {}, words), h("span", {}, grouped(to - from))];
   }
 
   // From the traits ----------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 // Thumbnails: one JPEG sheet for each page of the order, those in view first, dropped when they are far away.
-import { Cache, bitmap, settled, tileOf } from "../common/index.js";
+import { Cache, bitmap, paced, tileOf } from "../common/index.js";
 
 const PAGE = 64;
 const AT_ONCE = 2;
@@ -14,7 +14,7 @@ export class Thumbs {
     this.pending = new Set();
     this.queue = [];
     this.busy = 0;
-    this.wants = settled(30, (...range) => this.plan(...range));
+    this.wants = paced(60, (...range) => this.plan(...range));
   }
 
   load({ digest, recorded }) {
