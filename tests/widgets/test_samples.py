@@ -1,13 +1,15 @@
 """SampleGrid: the contract, filter, order and groups, choosing, tags; on a page with mouse and keyboard."""
 
+import time
+
 import numpy as np
 import pytest
 
-from workbench.core.errors import BadValueError, UnknownNameError, UnknownSampleError, WorkbenchError
+from workbench.core.errors import BadValueError, StoreError, UnknownNameError, UnknownSampleError, WorkbenchError
 from workbench.testing.browser import WidgetPage, chromium
 from workbench.testing.fake_session import FakeSession, scene
 from workbench.testing.page_suite import ExportedPage, PageSuite
-from workbench.testing.widget_suite import Page, WidgetSuite
+from workbench.testing.widget_suite import Page, WidgetSuite, lenient
 from workbench.widgets import SampleGrid, wire
 
 needs_browser = [
@@ -251,6 +253,45 @@ def test_tags_of_a_cell_are_seen_and_views_of_those_that_go_are_left(grid, sessi
     assert grid.wait() and "tag:even" not in grid.table().columns
     grid.close()
     session.data.tag("even", [2])  # nobody listens any more
+
+
+def test_predictions_of_a_sweep_are_seen_after_it(session, grid):
+    real = session.samples
+
+    def samples(ids=None):
+        return real(ids).assign(prediction="square")
+
+    session.samples, session.delay = samples, 0.5
+    session.sweep(["bn2"])
+    session.delay = 0.0
+    end = time.monotonic() + 10
+    while len(grid.table().query("prediction == 'square'")) < 24 and time.monotonic() < end:
+        time.sleep(0.02)
+    grid.filter = "is:wrong -stripes"
+    assert shown(grid) == [0, 3, 6, 9, 12, 15, 18, 21]
+
+
+def test_tags_that_cannot_be_kept_are_answered_with_why(grid, session, monkeypatch):
+    def refuse(name, samples):
+        raise StoreError("The store may not be written.", hint="Open it with another folder.")
+
+    monkeypatch.setattr(session.data, "tag", refuse)
+    body = {"digest": grid.rows["digest"], "name": "new", "samples": [2], "is_on": True}
+    with lenient(monkeypatch):
+        answer, _ = Page(grid).ask("tag", body)
+    assert answer["error"]["hint"] == "Open it with another folder." and grid.status == "ready"
+    with pytest.raises(UnknownSampleError, match="No sample 24"):
+        Page(grid).post("tag", {**body, "samples": [24]})
+
+
+def test_a_state_with_a_tag_that_is_gone_is_reported(grid, session):
+    grid.group_by = "tag:odd"
+    state = grid.state()
+    grid.group_by = ""
+    session.data.untag("odd")
+    assert grid.wait()
+    (report,) = grid.restore(state)
+    assert report.startswith("group_by: ") and "tag:odd" in report
 
 
 def test_thumbnails_come_as_one_sheet(grid):

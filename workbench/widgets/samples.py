@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import traitlets
 
 from workbench.core import check
 from workbench.core.bars import Bars
-from workbench.core.errors import BadValueError, StaleError, UnknownSampleError
+from workbench.core.errors import BadValueError, CancelledError, StaleError, UnknownSampleError
 from workbench.core.words import count
 from workbench.session.deliver import deliver
 from workbench.session.lane import Job
@@ -19,6 +20,7 @@ from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
+from workbench.widgets.pacing import Paced
 from workbench.widgets.recording import Recording
 from workbench.widgets.sample_rows import SampleRows, with_columns
 from workbench.widgets.stills import Picture, Still
@@ -33,6 +35,7 @@ _IN_STILL = 24
 _PAGE = 64  # thumbnails of a page that is recorded
 _RECORDED = 1024
 _BARS = 40
+_LONG_S = 0.3  # work on the model that took longer may have stored something
 
 
 @register_widget("samples")
@@ -111,15 +114,26 @@ class SampleGrid(SessionWidget):
                 hint="Give it what open_session returned.",
             )
         self.observe(self._try_again, names=["sample", "samples"])
+        self._look_again = Paced(lambda: deliver(self.refresh, key=(id(self), "samples")), 1.0)
+        self._last_ended = max((job.number for job in self.session.jobs()), default=0)
+        self._undo += [self._look_again.stop, self.session.on_jobs(self._notice)]
         self.refresh()
 
     # What is on show --------------------------------------------------------------------------------------------------
 
-    def refresh(self) -> Job:
-        """Look again at what is known of the samples: predictions that a sweep has stored meanwhile, and tags."""
-        job = self.submit(self._load, topic="samples", title="Samples")
-        job.add_done_callback(self._loaded)
-        return job
+    def refresh(self) -> None:
+        """Look again at what is known of the samples; done by itself after sweeps and when tags change."""
+        with contextlib.suppress(CancelledError):  # closed a moment ago
+            job = self.submit(self._load, topic="samples", title="Samples", quiet=self._known is not None)
+            job.add_done_callback(self._loaded)
+
+    def _notice(self) -> None:
+        # On the threads that work, at every step: a sweep that has ended may have stored predictions.
+        newest = next((job for job in self.session.jobs() if job.has_ended), None)
+        if newest is not None and newest.number > self._last_ended:
+            self._last_ended = newest.number
+            if newest.seconds > _LONG_S:
+                self._look_again()
 
     def _try_again(self, change: Any) -> None:
         if self._known is None and not self._pending and not self._is_closed:
@@ -137,7 +151,9 @@ class SampleGrid(SessionWidget):
     def _show(self, rows: SampleRows) -> None:
         if self._is_closed:
             return
-        is_first, self._known = self._known is None, rows
+        if self.rows and self._known is not None and rows.frame.equals(self._known.frame):
+            return
+        is_first, self._known = not self.rows, rows
         wrong = self._leave_what_is_gone()
         with self.hold_sync():
             self.values = rows.values()
@@ -227,7 +243,7 @@ class SampleGrid(SessionWidget):
         deliver(self._look_at_tags, key=(id(self), "tags"))
 
     def _look_at_tags(self) -> None:
-        if not self._is_closed:
+        with contextlib.suppress(CancelledError):
             job = self.submit(self._retagged, topic="tags", title="Tags", quiet=True)
             job.add_done_callback(self._tags_read)
 
