@@ -29,6 +29,7 @@ class TestContract(WidgetSuite):
         "group_by": "label",
         "overlay": ["prediction"],
         "tile": 64,
+        "show_masks": True,
     }
 
     def make(self, session, **view):
@@ -296,10 +297,20 @@ def test_a_state_with_a_tag_that_is_gone_is_reported(grid, session):
 
 def test_thumbnails_come_as_one_sheet(grid):
     page = Page(grid)
-    body = {"digest": grid.rows["digest"], "samples": [5, 2, 9], "size": 96}
+    body = {"digest": grid.rows["digest"], "samples": [5, 2, 9], "size": 96, "masks": False}
     answer, buffers = page.ask("thumbnails", body)
     sheet = answer["result"]["sheet"]
     assert (sheet["n"], sheet["width"], len(buffers)) == (3, 96, 1)
+    plain, marked = (
+        wire.picture(page.ask("thumbnails", {**body, "masks": m})[1][0]).astype(int) for m in (False, True)
+    )
+    changed = np.abs(plain - marked).max(2) > 60  # sample 9 alone has a mask
+    assert changed[96:, :96].any() and not changed[:90].any()
+    grid.prepare_still()
+    before = grid.snapshot().pictures[0].pixels
+    grid.show_masks = True
+    grid.prepare_still()
+    assert (grid.snapshot().pictures[0].pixels != before).any()
 
 
 @pytest.mark.parametrize(
@@ -310,7 +321,7 @@ def test_thumbnails_come_as_one_sheet(grid):
 def test_thumbnails_that_do_not_exist_are_refused(grid, wrong):
     page = Page(grid)
     with pytest.raises(WorkbenchError, match=r"No sample 24|at most 256|one of 64, 96|other data"):
-        page.post("thumbnails", {"digest": grid.rows["digest"], "samples": [0], "size": 64, **wrong})
+        page.post("thumbnails", {"digest": grid.rows["digest"], "samples": [0], "size": 64, "masks": False, **wrong})
 
 
 def test_a_hundred_thousand_samples_are_within_the_budget():
@@ -483,6 +494,13 @@ class TestOnAPage:
         page.page.locator('.wb-sg-tagging button:text-is("Untag")').click()
         page.settle()
         assert "<b>new</b> one" not in page.session.data.tags() and page.grid.filter == ""
+
+    def test_masks_are_outlined_on_demand(self, page):
+        pixels = "one => one.toDataURL()"
+        before = page.page.locator(".wb-sg-pictures").first.evaluate(pixels)
+        page.page.locator('button:text("Masks")').click()
+        page.settle()
+        assert page.grid.show_masks and page.page.locator(".wb-sg-pictures").first.evaluate(pixels) != before
 
     def test_sets_of_others_are_seen(self, page):
         page.grid.height = 380

@@ -11,7 +11,7 @@ import traitlets
 
 from workbench.core import check
 from workbench.core.bars import Bars
-from workbench.core.errors import BadValueError, CancelledError, StaleError, UnknownSampleError
+from workbench.core.errors import BadValueError, CancelledError, DataError, StaleError, UnknownSampleError
 from workbench.core.words import count
 from workbench.session.deliver import deliver
 from workbench.session.lane import Job
@@ -22,7 +22,7 @@ from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
 from workbench.widgets.pacing import Paced
 from workbench.widgets.recording import Recording
-from workbench.widgets.sample_rows import SampleRows, with_columns
+from workbench.widgets.sample_rows import SampleRows, outlined, with_columns
 from workbench.widgets.stills import Picture, Still
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ class SampleGrid(SessionWidget):
         traitlets.Unicode(), ["label", "tags"], maxlen=4, help="Columns that are written below the thumbnails."
     ).tag(sync=True, view=True)
     tile = traitlets.Enum([64, 96], 96, help="Side of a thumbnail in pixels.").tag(sync=True, view=True)
+    show_masks = traitlets.Bool(False, help="Outline the data set's masks, as of planted artifacts.").tag(
+        sync=True, view=True
+    )
     only_selected = traitlets.Bool(False, help="Show the chosen samples alone instead of outlining them.").tag(
         sync=True, view=True
     )
@@ -105,6 +108,7 @@ class SampleGrid(SessionWidget):
         self._given_columns = columns
         self._known: SampleRows | None = None
         self._still_pictures: dict[int, np.ndarray] = {}
+        self._still_masks = False
         super().__init__(source, **options)
 
     def bind(self, source: Any) -> None:
@@ -263,11 +267,11 @@ class SampleGrid(SessionWidget):
 
     # Questions from the page ------------------------------------------------------------------------------------------
 
-    @on("thumbnails", digest=str, samples=many(at_most(_MOST), wire.SHEET_TILES), size=one_of(64, 96))
-    def _on_thumbnails(self, digest: str, samples: list[int], size: int) -> Job:
+    @on("thumbnails", digest=str, samples=many(at_most(_MOST), wire.SHEET_TILES), size=one_of(64, 96), masks=bool)
+    def _on_thumbnails(self, digest: str, samples: list[int], size: int, masks: bool) -> Job:
         """Thumbnails of some samples on one sheet."""
         self._check_samples(digest, samples)
-        return self.submit(self._sheet, samples, size, title="Thumbnails", quiet=True)
+        return self.submit(self._sheet, samples, size, masks, title="Thumbnails", quiet=True)
 
     @on("tag", digest=str, name=str, samples=many(at_most(_MOST), _MOST), is_on=bool)
     def _on_tag(self, digest: str, name: str, samples: list[int], is_on: bool) -> Job:
@@ -282,8 +286,19 @@ class SampleGrid(SessionWidget):
         if wrong := [i for i in samples if i >= n]:
             raise UnknownSampleError(f"No sample {wrong[0]}.", hint=f"There are {n}, from 0.")
 
-    def _sheet(self, samples: Sequence[int], size: int) -> dict[str, Any]:
-        return {"size": size, "sheet": wire.sheet(self.session.thumbnails(list(samples), size))}
+    def _sheet(self, samples: Sequence[int], size: int, masks: bool) -> dict[str, Any]:
+        return {"size": size, "sheet": wire.sheet(self._pictures(samples, size, masks))}
+
+    def _pictures(self, samples: Sequence[int], size: int, masks: bool) -> list[np.ndarray]:
+        pictures = list(self.session.thumbnails(list(samples), size)) if len(samples) else []
+        return [self._outlined(i, one) for i, one in zip(samples, pictures, strict=True)] if masks else pictures
+
+    def _outlined(self, sample: int, picture: np.ndarray) -> np.ndarray:
+        try:
+            masks = self.session.data.masks(int(sample))
+        except DataError:  # the picture cannot be read, and shows it
+            return picture
+        return outlined(picture, masks.values())
 
     # In Python --------------------------------------------------------------------------------------------------------
 
@@ -340,10 +355,11 @@ class SampleGrid(SessionWidget):
 
     def prepare_still(self) -> None:
         if self._known is not None:
+            if self._still_masks != self.show_masks:
+                self._still_pictures, self._still_masks = {}, self.show_masks
             wanted = [i for i in self._order()[:_IN_STILL].tolist() if i not in self._still_pictures]
-            if wanted:
-                made = self.session.thumbnails(wanted, 64)
-                self._still_pictures.update(zip(wanted, made, strict=True))
+            made = self._pictures(wanted, 64, self.show_masks)
+            self._still_pictures.update(zip(wanted, made, strict=True))
 
     def still(self) -> Still:
         title = self.title or "Samples"
@@ -401,16 +417,17 @@ class SampleGrid(SessionWidget):
     def recorded_state(self) -> dict[str, Any]:
         if not self.rows:
             return {}
-        return {"rows": {**self.rows, "recorded": {"samples": np.array(self._recorded(), np.uint32), "page": _PAGE}}}
+        recorded = {"samples": np.array(self._recorded(), np.uint32), "page": _PAGE, "masks": self.show_masks}
+        return {"rows": {**self.rows, "recorded": recorded}}
 
     def recordings(self, wanted: Offer) -> Iterator[Recording]:
         """Whole pages of thumbnails, and single ones of what other widgets lead to."""
-        samples = self._recorded()
+        samples, masks = self._recorded(), self.show_masks
         pages = [samples[i : i + _PAGE] for i in range(0, len(samples), _PAGE)]
         for page in [*pages, *([one] for one in wanted.samples if one not in set(samples))]:
-            body = {"digest": self._digest(), "samples": page, "size": 64}
+            body = {"digest": self._digest(), "samples": page, "size": 64, "masks": masks}
             yield Recording(
-                lambda page=page: self._sheet(page, 64),  # type: ignore[misc]
+                lambda page=page: self._sheet(page, 64, masks),  # type: ignore[misc]
                 question=("thumbnails", body),
                 what="sheets of thumbnails",
             )

@@ -91,12 +91,17 @@ function render({ model, el }) {
     rows.load(given, state.get("values"), () => { arrange({ keep: true }); follow(); });
     rows.loadTags(state.get("marks") || {});
     grid.n = rows.n;
-    thumbs.load({ digest: given.digest, recorded: given.recorded && { page: given.recorded.page, samples: array(given.recorded.samples) } });
+    loadThumbs();
     if (!layout.isConnected) replace(body, layout);
     options();
     arrange({ keep: true });
     follow();
     if (state.get("sample") !== null) reveal(state.get("sample"));
+  }
+
+  function loadThumbs() {
+    const { digest, recorded } = state.get("rows");
+    thumbs.load({ digest, masks: state.get("show_masks"), recorded: recorded && { ...recorded, samples: array(recorded.samples) } });
   }
 
   function options() {
@@ -110,7 +115,8 @@ function render({ model, el }) {
         const now = state.get("overlay");
         const next = now.includes(column) ? now.filter((one) => one !== column) : [...now, column].slice(-4);
         state.put({ overlay: next });
-      } }, SHOWN[column] || column.replaceAll("_", " "))));
+      } }, SHOWN[column] || column.replaceAll("_", " "))),
+      h("button", { type: "button", class: "wb-button", title: "Outlines of the data set's masks", "aria-pressed": String(state.get("show_masks")), disabled: isStill(), onclick: () => state.put({ show_masks: !state.get("show_masks") }) }, "Masks"));
     set(way, { title: state.get("ascending") ? "Smallest first" : "Largest first", "aria-label": state.get("ascending") ? "Smallest first" : "Largest first", text: state.get("ascending") ? "↑" : "↓" });
     replace(known, rows.tags.map((tag) => h("option", { value: tag.name })));
     const now = raw(state.get("filter"));
@@ -405,6 +411,7 @@ function render({ model, el }) {
   });
   state.on(["filter", "sort", "ascending", "group_by"], settled(0, () => { search.update(state.get("filter")); rearrange(); }));
   state.on(["overlay", "tile"], () => { options(); arrange({ keep: true }); });
+  state.on("show_masks", () => { if (layout.isConnected) { loadThumbs(); options(); grid.refresh(); } });
   state.watch("tile", () => size.update(state.get("tile")));
   state.watch("only_selected", () => { set(only, { "aria-pressed": String(state.get("only_selected")) }); rearrange(); });
   state.on("sample", () => {

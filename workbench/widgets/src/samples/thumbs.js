@@ -17,14 +17,15 @@ export class Thumbs {
     this.wants = paced(60, (...range) => this.plan(...range));
   }
 
-  load({ digest, recorded }) {
-    const key = `${digest} ${Boolean(recorded)}`;
+  load({ digest, recorded, masks }) {
+    if (recorded) masks = recorded.masks;
+    const key = `${digest} ${Boolean(recorded)} ${masks}`;
     if (this.key !== key) {
       this.sheets.clear();
       this.failed.clear();
       this.queue = [];
     }
-    Object.assign(this, { key, digest });
+    Object.assign(this, { key, digest, masks });
     // A page without a kernel has recorded whole pages of small thumbnails, and a few single ones.
     this.recorded = null;
     if (recorded) {
@@ -74,21 +75,21 @@ export class Thumbs {
   }
 
   async bring(samples) {
-    const { digest, size } = this;
+    const { digest, size, masks, key } = this;
     samples.forEach((sample) => this.pending.add(sample));
     this.busy++;
-    const answer = await this.ask("thumbnails", { digest, samples, size });
+    const answer = await this.ask("thumbnails", { digest, samples, size, masks });
     const made = answer?.result.sheet.n ? { ...answer.result.sheet, size, samples, key: Symbol() } : null;
     if (made) made.picture = await bitmap(answer.buffers[answer.result.sheet.jpeg.buffer]);
     this.busy--;
     samples.forEach((sample) => this.pending.delete(sample));
     if (this.isClosed) return made?.picture?.close?.();
-    if (digest === this.digest) {
+    if (key === this.key) {
       if (made) {
         samples.forEach((sample, k) => this.place.set(sample, { sheet: made, k }));
         this.sheets.set(made.key, made);
       } else samples.forEach((sample) => this.failed.add(sample)); // not asked again and again
-    }
+    } else made?.picture?.close?.();
     this.onload();
     this.pump();
   }
