@@ -454,18 +454,28 @@ class FakeSession:
         """What is known of the samples: a third has no stored prediction."""
         import pandas as pd
 
+        self._begin("samples")
         rows = np.arange(len(self.data)) if ids is None else np.array([self._sample(i) for i in ids], dtype=np.int64)
         tagged = dict(sorted(self.data.tagged().items()))
         labels = [self.data.classes[i] for i in self.data.labels[rows]]
+        names = {}
+        for name, samples in tagged.items():
+            for i in samples:
+                names.setdefault(i, []).append(name)
         columns = {
             "name": [self.data.keys[i] for i in rows],
             "label": labels,
             "prediction": ["" if i % 3 == 1 else name for i, name in zip(rows, labels, strict=True)],
             "origin": self.data.origins[rows],
-            "tags": [tuple(name for name, ids in tagged.items() if i in ids) for i in rows],
+            "tags": [tuple(names.get(i, ())) for i in rows.tolist()],
         }
         columns |= {f"tag:{name}": np.isin(rows, ids) for name, ids in tagged.items()}
         return pd.DataFrame(columns, index=pd.Index(rows, name="sample"))
+
+    def thumbnails(self, samples, size=96):
+        """Whole pictures."""
+        self._begin("thumbnails")
+        return np.stack([self._resized(self.data.picture(self._sample(i)), size) for i in samples])
 
     # Maps
     def point_map(self, layer=None, of="components", *, preview=False):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workbench.widgets.heatmap import HeatmapViewer
     from workbench.widgets.model_tree import ModelTree
     from workbench.widgets.run_bar import RunBar
+    from workbench.widgets.samples import SampleGrid
     from workbench.widgets.showing import show
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "ModelTree",
     "NeuronMap",
     "RunBar",
+    "SampleGrid",
     "SessionWidget",
     "export",
     "on",
@@ -43,6 +45,7 @@ _HOMES = {
     "ModelTree": "model_tree",
     "NeuronMap": "embedding_map",
     "RunBar": "run_bar",
+    "SampleGrid": "samples",
     "SessionWidget": "base",
     "export": "exporting",
     "on": "base",
