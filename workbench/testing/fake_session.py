@@ -472,11 +472,6 @@ class FakeSession:
         columns |= {f"tag:{name}": np.isin(rows, ids) for name, ids in tagged.items()}
         return pd.DataFrame(columns, index=pd.Index(rows, name="sample"))
 
-    def thumbnails(self, samples, size=96):
-        """Whole pictures."""
-        self._begin("thumbnails")
-        return np.stack([self._resized(self.data.picture(self._sample(i)), size) for i in samples])
-
     # Maps
     def point_map(self, layer=None, of="components", *, preview=False):
         """A map of a layer's components or of the samples, with exact neighbours; component 3 lies apart.
