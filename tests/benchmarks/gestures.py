@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from workbench.testing.browser import Lab, browser, chromium, notebook
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import ExportedPage
@@ -218,6 +220,33 @@ def lab_times(n: int) -> dict[str, list[float]]:
     return {"round_trip": echo, "card": card}
 
 
+def sheet_times(n: int) -> dict[str, float]:
+    """How long 64 thumbnails of photographs take as one sheet, and as single PNGs; medians of `n` turns."""
+    import io
+    import time
+
+    from PIL import Image
+
+    from workbench import data
+    from workbench.widgets import wire
+
+    pictures = data.load("photos", n=64)
+    tiles = [np.asarray(Image.fromarray(pictures.picture(i)).resize((96, 96))) for i in range(64)]
+
+    def pngs() -> None:
+        for tile in tiles:
+            Image.fromarray(tile).save(io.BytesIO(), "PNG")
+
+    found: dict[str, list[float]] = {"sheet": [], "pngs": []}
+    for _ in range(n):
+        for name, run in (("sheet", lambda: wire.sheet(tiles)), ("pngs", pngs)):
+            started = time.process_time()
+            run()
+            found[name].append(1000 * (time.process_time() - started))
+    sheet, single = statistics.median(found["sheet"]), statistics.median(found["pngs"])
+    return {"sheet_ms": round(sheet, 1), "single_pngs_ms": round(single, 1), "times_less": round(single / sheet, 1)}
+
+
 def summary(times: list[float]) -> dict[str, float]:
     """Median and 95 % quantile, in milliseconds."""
     ordered = sorted(times)
@@ -245,6 +274,7 @@ def main() -> None:
             }
             for name, times in found.items()
         }
+    line["thumbnails_64"] = sheet_times(n)
     found = lab_times(n)
     trip = statistics.median(found["round_trip"])
     line["jupyterlab"] = {
