@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.core.results import PointMap
 from workbench.testing.browser import Lab, browser, chromium, notebook
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import ExportedPage
@@ -65,8 +66,9 @@ _ON_PAGE = {
         return times;
     }""",
     "linked_highlight": """() => {
-        const rows = () => document.querySelectorAll('.wb-atlas .wb-row');
-        const note = document.querySelector('.wb-map .wb-note');
+        const maps = document.querySelectorAll('.wb-map');
+        const rows = () => maps[1].querySelectorAll('.wb-row');
+        const note = maps[0].querySelector('.wb-note');
         let wanted = '';
         return measure(N, (i) => {
             const row = rows()[(5 * i + 1) % rows().length];
@@ -127,11 +129,11 @@ _AFTER_RELEASE = """() => {
 
 def lasso_times(page: Any, n: int) -> list[float]:
     """Draw lassos of growing size with the real pointer."""
-    page.click('.wb-map [aria-label="Show all"]')
-    page.click(".wb-map .wb-segment:text-is('Lasso')")
+    page.locator('.wb-map [aria-label="Show all"]').first.click()
+    page.locator(".wb-map .wb-segment:text-is('Lasso')").first.click()
     page.wait_for_timeout(800)
     page.evaluate(_AFTER_RELEASE)
-    box = page.locator(".wb-map canvas[role=application]").bounding_box()
+    box = page.locator(".wb-map canvas[role=application]").first.bounding_box()
     for i in range(n):
         side = 0.1 + 0.3 * i / n
         corners = [(-side, -side), (side, -side), (side, side), (-side, side), (-side, -side)]
@@ -143,21 +145,19 @@ def lasso_times(page: Any, n: int) -> list[float]:
         page.mouse.up()
         page.wait_for_function("i => window.released.length > i", arg=i, timeout=10_000)
         page.wait_for_timeout(50)
-    page.click(".wb-map .wb-segment:text-is('Move')")
+    page.locator(".wb-map .wb-segment:text-is('Move')").first.click()
     return list(page.evaluate("() => window.released"))
 
 
 def page_times(n_points: int, n: int) -> dict[str, list[float]]:
-    """Times of all gestures on an exported page of a map and an atlas."""
-    from workbench.widgets import AtlasBrowser, NeuronMap, export
+    """Times of all gestures on an exported page of two maps of the same components."""
+    from workbench.widgets import NeuronMap, export
 
     session = FakeSession(n=8, components=n_points)
-    widgets = [
-        NeuronMap(session.point_map("bn2"), session=session, show_list=True, neighbours=8, projection="pca")
-        if n_points <= 20_000
-        else _plain_map(session, n_points),
-        AtlasBrowser(session.atlas(), session=session, show_list=True),
-    ]
+    points = _map(n_points)
+    widgets = [NeuronMap(points, session=session, show_list=True) for _ in range(2)]
+    for widget in widgets:
+        widget.wait(60)
     with tempfile.TemporaryDirectory() as folder, browser() as chrome:
         path = Path(folder) / "page.html"
         export(widgets, path, components=1, samples=1, max_mb=60)
@@ -173,14 +173,24 @@ def page_times(n_points: int, n: int) -> dict[str, list[float]]:
     return times
 
 
-def _plain_map(session: FakeSession, n_points: int) -> Any:
-    """A map of given coordinates: neighbours of so many points are not what is measured."""
-    import numpy as np
-
-    from workbench.widgets import NeuronMap
-
+def _map(n: int) -> PointMap:
+    """A map of so many components. Its neighbours are drawn at random: finding them is not what is measured."""
     rng = np.random.default_rng(0)
-    return NeuronMap(session=session, position=rng.normal(0, 1, (n_points, 2)).astype(np.float32), show_list=True)
+    return PointMap(
+        of="components",
+        layer="bn2",
+        basis="unit",
+        by="activation",
+        index=np.arange(n),
+        position=rng.normal(0, 1, (n, 2)).astype(np.float32),
+        neighbours=rng.integers(0, n, (n, 8)).astype(np.int32),
+        distances=np.sort(rng.random((n, 8)).astype(np.float32), axis=1),
+        is_apart=np.zeros(n, dtype=bool),
+        columns={"activation": rng.random(n).astype(np.float32), "cluster": rng.integers(0, 12, n)},
+        class_relevance=np.zeros((0, n), np.float32),
+        cluster_names=tuple(f"group {i}" for i in range(12)),
+        layout="at random",
+    )
 
 
 def lab_times(n: int) -> dict[str, list[float]]:
