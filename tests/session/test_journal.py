@@ -151,7 +151,8 @@ def test_the_call_that_opened_a_session_is_told(open_small, tmp_path):
         f"wb.open_session('toy-cnn', data='toy', store={str(tmp_path)!r})"
     )
     one = open_small()
-    told = f"wb.open_session(model, data=data, transform=transform, classes={list(CLASSES)}, store={str(one.store.path)!r})"
+    names, path = list(CLASSES), str(one.store.path)
+    told = f"wb.open_session(model, data=data, transform=transform, classes={names}, store={path!r})"
     assert one.opened_by == told and one.variant("x", []).opened_by == f"{told}.variant('x', edits)"
     assert _call_of(None, store=MemoryStore(), classes=np.array(["a"])) == (
         "wb.open_session(model, store=store, classes=classes)"

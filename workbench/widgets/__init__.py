@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workbench.widgets.card import ComponentCard
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
+    from workbench.widgets.journal import Journal
     from workbench.widgets.model_tree import ModelTree
     from workbench.widgets.run_bar import RunBar
     from workbench.widgets.showing import show
@@ -25,6 +26,7 @@ __all__ = [
     "AtlasBrowser",
     "ComponentCard",
     "HeatmapViewer",
+    "Journal",
     "ModelTree",
     "RunBar",
     "SessionWidget",
@@ -38,6 +40,7 @@ _HOMES = {
     "AtlasBrowser": "atlas",
     "ComponentCard": "card",
     "HeatmapViewer": "heatmap",
+    "Journal": "journal",
     "ModelTree": "model_tree",
     "RunBar": "run_bar",
     "SessionWidget": "base",

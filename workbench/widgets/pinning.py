@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from workbench.core.errors import BadValueError, WorkbenchError
@@ -115,8 +116,6 @@ def _pin_of_result(result: Any, note: str, title: str, code: str, session: Any) 
     still = still_of_figure(result.plot(), rows=frame)
     digests = dict(owner.digests()) if hasattr(owner, "digests") else {}
     stored = str(getattr(result, "recipe", "") or "")
-    from dataclasses import replace
-
     still = replace(still, digests={**digests, "results": stored[:12]}, code=code)
     return new_pin(
         title=title or still.title,
@@ -182,7 +181,8 @@ def view_of(pin: Pin, session: Any) -> tuple[Any, list[str]]:
         journal_of(session).views[pin.id] = view
     if isinstance(view, Board):
         states = pin.state.get("widgets", [])
-        for widget, state in zip(view.widgets, states, strict=False):
+        members = [one for one in view.widgets if hasattr(one, "restore")]
+        for widget, state in zip(members, states, strict=False):
             reports += widget.restore(state)
     elif hasattr(view, "restore"):
         reports += view.restore(pin.state)
@@ -195,8 +195,10 @@ def _is_said(report: str, pin: Pin) -> bool:
 
 
 def _is_closed(view: Any) -> bool:
-    members = getattr(view, "widgets", None)
-    return any(_is_closed(one) for one in members) if members is not None else bool(getattr(view, "_is_closed", False))
+    from workbench.widgets.showing import Board
+
+    members = [one for one in view.widgets if hasattr(one, "restore")] if isinstance(view, Board) else [view]
+    return any(getattr(one, "_is_closed", False) for one in members)
 
 
 def _made(pin: Pin, session: Any) -> Any:
