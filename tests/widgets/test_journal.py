@@ -1,8 +1,10 @@
 """Journal: the contract; pins of widgets, boards and results; order, notes, undo; restoring; notebook and page."""
 
 import json
+import os
 import time
 import warnings
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -15,9 +17,11 @@ from workbench.testing.browser import WidgetPage, chromium
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import ExportedPage, PageSuite
 from workbench.testing.widget_suite import HOSTILE, Page, Seen, WidgetSuite, lenient
-from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer, Journal, RunBar, show
+from workbench.widgets import ComponentCard, HeatmapViewer, Journal, RunBar, show
 from workbench.widgets.drawn import still_of_figure
 from workbench.widgets.notebooks import as_markdown
+
+ROOT = Path(wb.__file__).resolve().parents[1]
 
 needs_browser = [
     pytest.mark.browser,
@@ -190,7 +194,7 @@ def test_an_atlas_is_pinned_by_its_widget_and_restored_from_its_layer(session, j
     assert pin.widget == "AtlasBrowser" and pin.made_with == session.digests()
     assert "wb.widgets.AtlasBrowser(s, layer='bn2'" in pin.code
     again = journal.restore(pin)
-    assert type(again) is AtlasBrowser and again.layer == "bn2"
+    assert type(again).__name__ == "AtlasBrowser" and again.layer == "bn2"
     again.wait(20)
     assert journal.restore(pin) is again and journal.reports == []
     again.close()
@@ -408,6 +412,41 @@ def _texts(html):
     parser.found = []
     parser.feed(html)
     return parser.found
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_toy_session_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    layer = "features.11"
+    with wb.open_session("toy-cnn", data="toy", store=tmp_path / "store") as session:
+        session.sweep([layer])
+        session.selection.set(component=f"{layer}/unit/3", sample=5)
+        atlas = wb.widgets.AtlasBrowser(session.fit(wb.methods.ConceptAtlas(layer, seed=1)))
+        card, heat = wb.widgets.ComponentCard(session), wb.widgets.HeatmapViewer(session)
+        journal = wb.widgets.Journal(session)
+        for thing in (atlas, card, heat, show(card, heat)):
+            journal.pin(thing, "seen")
+        journal.pin(session.explain(5), code="s.explain(5)")
+        atlas.close()
+        again = journal.restore(journal.pins[0])
+        assert again.atlas.recipe == session.fit(wb.methods.ConceptAtlas(layer, seed=1)).atlas_.recipe
+        journal.to_notebook(tmp_path / "found.ipynb")
+        for widget in (again, card, heat, journal):
+            widget.close()
+    book = nbformat.read(tmp_path / "found.ipynb", as_version=4)
+    NotebookClient(book, timeout=300, store_widget_state=False).execute()
+    assert all(cell.outputs for cell in book.cells if cell.cell_type == "code")
+
+
+def test_what_belongs_to_no_session_has_no_journal(session):
+    atlas = wb.widgets.AtlasBrowser(session.atlas("bn2"))
+    with pytest.raises(BadValueError, match="belongs to no session") as error:
+        atlas.pin("note")
+    assert "open_session" in error.value.hint
+    atlas.close()
 
 
 # On a page ------------------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ class PinBook:
         self._here: list[Pin] = []  # in memory only: no folder, or one that could not be written
         self._removed_here: list[tuple[int, Pin]] = []
         self._read: dict[Path, tuple[object, Pin]] = {}
+        self._warned: set[Path] = set()
         self._listeners: list[Callable[[], None]] = []
         self.views: WeakValueDictionary[str, Any] = WeakValueDictionary()
         """What is open of what was pinned, by the pin's id."""
@@ -337,7 +338,9 @@ class PinBook:
             except FileNotFoundError:
                 continue
             except (DamagedEntryError, KeyError, TypeError) as error:
-                logger.warning("A pin cannot be read and is left out: %s: %s", path, error)
+                if path not in self._warned:
+                    self._warned.add(path)
+                    logger.warning("A pin cannot be read and is left out: %s: %s", path, error)
                 damaged.append(path)
         return pins, damaged
 

@@ -14,7 +14,7 @@ function render({ model, el }) {
   const isStill = () => state.get("status") === "still";
 
   const undo = h("button", { type: "button", class: "wb-button", onclick: () => change("undo", {}, "Brought back") }, "Undo removal");
-  const others = h("button", { type: "button", class: "wb-button", title: "Also list pins made with other models or data", onclick: () => state.put({ others: !state.get("others") }) }, "Others too");
+  const others = h("button", { type: "button", class: "wb-button", title: "Also list pins made with other models or data", onclick: () => state.put({ others: !state.get("others") }) }, "Other models too");
   const again = button("again", "Look for new pins", () => questions.ask("refresh").catch(() => {}));
   tools.append(undo, others, again);
   const damaged = h("p", { class: "wb-pins-damaged", hidden: true });
@@ -95,6 +95,7 @@ function render({ model, el }) {
       const manager = model.widget_manager;
       const view = await manager.create_view(await manager.get_model(id));
       replace(place, view.el);
+      place.scrollIntoView({ block: "nearest" });
       return true;
     } catch {
       return false;
