@@ -13,7 +13,7 @@ PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
-BENCHMARKS = lrp_pass sweep_index sweep_activations concept_maps memory peer_index neuron_map
+BENCHMARKS = lrp_pass sweep_index sweep_activations concept_maps memory peer_index neuron_map gestures
 # Tests run on one thread per process, two processes: see tests/conftest.py.
 JOBS ?= 2
 PYTEST = $(PY) -m pytest
@@ -113,7 +113,7 @@ js: $(VENV)/.dev
 docs: $(VENV)/.dev
 	rm -rf build/docs && mkdir -p build/docs
 	$(BIN)/pdoc --docformat numpy -o build/docs/api workbench
-	WORKBENCH_TOY=1 $(PY) -m nbconvert --execute --to html --output-dir build/docs \
+	WORKBENCH_TOY=1 WORKBENCH_STILL_WAIT_S=60 $(PY) -m nbconvert --execute --to html --output-dir build/docs \
 		--ExecutePreprocessor.store_widget_state=False $(wildcard notebooks/*.ipynb)
 	$(PY) -c 'import mistune, pathlib; page = mistune.create_markdown(plugins=["table"]); \
 	pathlib.Path("build/docs/index.html").write_text("<meta charset=utf-8>" + page(pathlib.Path("README.md").read_text("utf-8")), "utf-8")'

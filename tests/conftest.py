@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -24,6 +25,10 @@ os.environ.update(
     WORKBENCH_STRICT="1",
     JUPYTER_PLATFORM_DIRS="1",
 )
+# A run started in the background of a shell ignores Ctrl-C, and so would all its children; some tests press it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 _own_store = None
 if not IS_WORKER:
     # WORKBENCH_TEST_STORE keeps the store between runs, with the trained toy model in it. Workers inherit the variable.

@@ -30,6 +30,18 @@ def test_the_map_runs(monkeypatch, capsys):
     assert line["trustworthiness_difference"] > -0.05
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_gestures_run(monkeypatch, capsys):
+    pytest.importorskip("playwright")
+    monkeypatch.setattr(sys, "argv", ["gestures", "--quick"])
+    importlib.import_module("tests.benchmarks.gestures").main()
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["name"] == "gestures" and line["ratio"] > 0
+    for found in (*line["points"].values(), line["jupyterlab"]):
+        assert all(0 < one["median_ms"] < 5000 for one in found.values())
+
+
 def test_the_peer_says_what_is_missing(monkeypatch, tmp_path):
     from tests.benchmarks import peer_index
 

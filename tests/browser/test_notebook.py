@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,55 @@ def test_a_notebook_opened_again_shows_the_stills(lab, page, chrome):
     assert "Concepts of bn2" in text and "wb.widgets.ComponentCard(s" in text
     again.screenshot(path=SHOTS / "reopened.png")
     context.close()
+
+
+MAP = """import workbench as wb
+from workbench.testing.fake_session import FakeSession
+s = FakeSession(n=60, components=400)
+s.selection.set(component="bn2/unit/17", sample=4)
+left = wb.widgets.NeuronMap(s, "bn2", color_by="class_relevance", show_list=True)
+grid, card, heat = wb.widgets.SampleGrid(s), wb.widgets.ComponentCard(s), wb.widgets.HeatmapViewer(s)
+wb.show(left, card, grid, heat)"""
+
+
+def test_a_lasso_on_the_map_is_followed_by_card_grid_and_heatmap(lab, chrome):
+    notebook(lab.root / "map.ipynb", MAP, "")
+    page = lab.open(chrome, "map.ipynb", width=1500, height=1900)
+    lab.hide_sidebar(page)
+    lab.run_all(page)
+    page.wait_for_selector(".wb-map .wb-row")
+    page.wait_for_selector(".wb-card .wb-ref canvas")
+    page.wait_for_timeout(1500)
+    page.click(".wb-map .wb-segment:text-is('Lasso')")
+    box = page.locator(".wb-map canvas[role=application]").bounding_box()
+    places = [(0.15, 0.15), (0.85, 0.15), (0.85, 0.85), (0.15, 0.85), (0.15, 0.15)]
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(1500)
+    n = int(lab.run_cell(page, "len(s.selection.components)").strip().splitlines()[-1])
+    assert 20 < n < 400 and f"{n}" in page.locator(".wb-map .wb-note").inner_text()
+    first = page.locator(".wb-card .wb-title").inner_text()  # the first of the set is opened
+    said = lab.run_cell(page, "s.selection.component, s.selection.component in s.selection.components, card.shown")
+    assert first.replace(" ", "/") in said and "True" in said and len(set(re.findall(r"bn2/unit/\d+", said))) == 1
+    assert first in page.locator(".wb-heatmap .wb-panes").inner_text()
+
+    page.locator(".wb-card .wb-ref").nth(2).click()
+    page.wait_for_timeout(1000)
+    sample = page.locator(".wb-card .wb-ref").nth(2).get_attribute("data-sample")
+    assert page.locator(".wb-heatmap .wb-title").inner_text() == f"Sample {sample}"
+    assert f"sample {sample}" in page.locator(".wb-samples .wb-note").inner_text().lower()
+
+    lab.run_cell(page, 'left.selection = "frequency > 0.6"')
+    page.wait_for_timeout(800)
+    n = int(lab.run_cell(page, "len(left.selection)").strip().splitlines()[-1])
+    assert n > 1 and str(n) in page.locator(".wb-map .wb-note").inner_text()
+    assert not [line for line in page.console if line.startswith(("error", "pageerror"))]
+    page.screenshot(path=SHOTS / "map.png")
+    page.context.close()
 
 
 def test_voila_serves_the_same_widgets_as_a_page(lab, chrome):

@@ -1,6 +1,9 @@
 """The registry finds names, helps with misspelt ones, and survives broken plugins."""
 
 import importlib
+import sys
+import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -53,3 +56,15 @@ def test_plugins_are_listed_loaded_on_use_and_skipped_when_broken(tmp_path, monk
 def test_our_own_registries_are_filled_on_first_use():
     assert "concept-atlas" in METHODS
     assert {"toy", "photos", "stamps"} <= set(DATA)
+
+
+def test_a_second_thread_waits_until_all_are_there(tmp_path, monkeypatch):
+    (tmp_path / "slow_home.py").write_text(
+        "import time, registry_of_a_test as r\ntime.sleep(0.3)\nr.THINGS.register('late', 1)\n"
+    )
+    module = types.ModuleType("registry_of_a_test")
+    module.THINGS = Registry("thing", modules=("slow_home",))
+    monkeypatch.setitem(sys.modules, "registry_of_a_test", module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: module.THINGS["late"], range(4))) == [1] * 4

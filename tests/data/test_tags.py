@@ -45,3 +45,18 @@ def test_tags_go_with_the_fingerprint():
     assert SmallData(5).tagged_in(book).tags() == {"a": 1}
     for other in (SmallData(5, seed=1), SmallData(6), one.using(Transform(size=(8, 8)))):
         assert other.tagged_in(book).name == one.name and other.tagged_in(book).tags() == {}
+
+
+def test_who_listens_hears_of_changes_through_every_copy():
+    book = Book()
+    data, other, elsewhere = SmallData(5).tagged_in(book), SmallData(5).tagged_in(book), SmallData(5).tagged_in(Book())
+    heard = []
+    undo = data.on_tags(lambda: heard.append(dict(data.tags())))
+    other.tag("a", [1])
+    elsewhere.tag("a", [2])
+    data.untag("a")
+    assert heard == [{"a": 1}, {}]
+    undo()
+    undo()
+    other.tag("a", [1])
+    assert len(heard) == 2

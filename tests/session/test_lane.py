@@ -316,3 +316,15 @@ def test_work_that_another_job_waits_for_is_told_under_its_title(lane):
         job = outer.submit(wait, title="Sweep of 3 layers")
         assert job.result(5) == 1  # the lane that lent it has stopped listening; its own goes on
     assert "Sweep of 3 layers" in titles
+
+
+def test_a_progress_that_is_handed_on_is_not_mirrored_to_itself(lane):
+    from workbench.session.shown import shown
+
+    def work(progress=None):
+        with shown(progress, progress):
+            progress.start("layers", 3)
+            progress.step(2)
+        return progress.done
+
+    assert lane.submit(work).result(5) == 2

@@ -190,3 +190,15 @@ def test_the_plan_states_its_cost(open_here):
     planned = s.plan([LAYER, "pool"])
     assert planned.seconds_per_sample > 0 and "about" in str(planned) and planned.layers == (LAYER, "pool")
     assert s.store.entries() == []
+
+
+@pytest.mark.parametrize("keep", ["tables", "references"])
+def test_the_disk_that_a_plan_states_is_what_a_sweep_takes(open_small, keep):
+    session = open_small()
+    planned = session.plan(["relu_a", "relu_b"], keep=keep)
+    before = session.store.stats()["disk"]["bytes"]
+    session.sweep(["relu_a", "relu_b"], keep=keep)
+    taken = session.store.stats()["disk"]["bytes"] - before
+    # Of so small a sweep, headers and sidecars are a good part.
+    assert planned.disk_bytes <= taken <= planned.disk_bytes + 25_000
+    assert planned.seconds_per_sample > session.model.kept["measured"]

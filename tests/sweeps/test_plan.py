@@ -166,4 +166,4 @@ def test_a_part_of_the_data_says_so(handle):
     part = plan(handle, samples=12)
     assert part.is_subset and "over 12 of 37 samples" in str(part)
     assert not plan(handle, samples=37).is_subset and plan(handle, samples=37).recipe == plan(handle).recipe
-    assert part.disk_bytes == 12 * part.row_bytes
+    assert part.disk_bytes == 12 * part.row_bytes + part.fixed_bytes

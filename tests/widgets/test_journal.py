@@ -200,6 +200,24 @@ def test_an_atlas_is_pinned_by_its_widget_and_restored_from_its_layer(session, j
     again.close()
 
 
+def test_maps_grids_and_large_sets_come_back(session, journal):
+    from workbench.widgets import NeuronMap, SampleGrid
+
+    method = wb.methods.EmbeddingMap("bn2")
+    views = [NeuronMap(session, "bn2", by="relevance"), NeuronMap(session.fit(method)), SampleGrid(session)]
+    views.append(NeuronMap(method.map_, session=session))
+    for view in views:
+        assert view.wait(20)
+    session.selection.components = [f"blocks.4/unit/{i}" for i in range(40)]
+    pins = [journal.pin(view) for view in views]
+    for view, pin in zip(views, pins, strict=True):
+        view.close()
+        again = journal.restore(pin)
+        assert type(again).__name__ == type(view).__name__ and journal.reports == []
+        assert again.wait(20) and again.state() == pin.state
+        again.close()
+
+
 def test_figures_are_drawn_without_a_browser():
     import plotly.graph_objects as go
 

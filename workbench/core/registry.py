@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
@@ -36,7 +37,8 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._entries: dict[str, EntryPoint] | None = None
-        self._is_filled = not modules
+        self._is_filled, self._is_filling = not modules, False
+        self._lock = threading.RLock()
 
     def register(self, name: str, item: T | None = None, **facts: Any) -> Any:
         """Register `item`, or decorate a class or function with the name.
@@ -94,13 +96,21 @@ class Registry(Generic[T]):
         return found
 
     def _fill(self) -> None:
-        if not self._is_filled:
+        if self._is_filled:
+            return
+        with self._lock:  # whoever asks meanwhile, from another thread, waits until all are there
+            if self._is_filled or self._is_filling:
+                return
+            self._is_filling = True
+            try:
+                for module in self.modules:
+                    package = importlib.import_module(module.removesuffix(".*"))
+                    if module.endswith(".*"):
+                        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+                            importlib.import_module(found.name)
+            finally:
+                self._is_filling = False
             self._is_filled = True
-            for module in self.modules:
-                package = importlib.import_module(module.removesuffix(".*"))
-                if module.endswith(".*"):
-                    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-                        importlib.import_module(found.name)
 
     def _announced(self) -> dict[str, EntryPoint]:
         if self._entries is None:

@@ -29,6 +29,9 @@ class TagBook(Protocol):
         """Put what `change` makes of the tags in their place; nobody else changes them meanwhile."""
 
 
+_listeners: list[tuple[TagBook | None, Fingerprint, Callable[[], None]]] = []
+
+
 class Tagged:
     """The part of a data set that tags samples. See `Dataset`."""
 
@@ -68,7 +71,9 @@ class Tagged:
         def add(tags: Tags) -> Tags:
             return {**tags, name: tuple(sorted({*tags.get(name, ()), *new}))} if new else tags
 
-        return book.change(data, add).get(name, ())
+        tags = book.change(data, add)
+        self._tell()
+        return tags.get(name, ())
 
     def untag(self, name: str, samples: Any = None) -> tuple[int, ...]:
         """Take a tag away from samples, or altogether.
@@ -91,7 +96,9 @@ class Tagged:
             left = () if gone is None else tuple(i for i in tags[name] if i not in gone)
             return {**tags, name: left} if left else {n: ids for n, ids in tags.items() if n != name}
 
-        return self._book().change(self._named_by(), take).get(name, ())
+        tags = self._book().change(self._named_by(), take)
+        self._tell()
+        return tags.get(name, ())
 
     def tags(self) -> dict[str, int]:
         """How many samples have each tag, by name."""
@@ -100,6 +107,27 @@ class Tagged:
     def tagged(self) -> Tags:
         """All tags with their samples, by name; empty where tags are kept nowhere."""
         return {} if self._tag_book is None else self._tag_book.read(self._named_by())
+
+    def on_tags(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener()` whenever this process changes the tags, also through a copy of the data set.
+
+        Returns
+        -------
+        callable
+            Ends it.
+        """
+        entry = (self._tag_book, self._named_by(), listener)
+        _listeners.append(entry)
+
+        def undo() -> None:
+            _listeners[:] = [one for one in _listeners if one is not entry]
+
+        return undo
+
+    def _tell(self) -> None:
+        for book, data, listener in list(_listeners):
+            if book == self._tag_book and data == self._named_by():
+                listener()
 
     def _book(self) -> TagBook:
         if self._tag_book is None:

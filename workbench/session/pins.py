@@ -19,7 +19,7 @@ from workbench.core.errors import BadValueError, StoreError
 __all__ = ["Pin", "PinnedStill", "new_pin"]
 
 _LONGEST = {"title": 300, "note": 20_000, "code": 50_000, "text": 2_000}
-_STATE_BYTES = 200_000
+_STATE_BYTES = 8_000_000  # a set of 200,000 components takes half of it
 
 
 @dataclass(frozen=True)

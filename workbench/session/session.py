@@ -180,6 +180,10 @@ class Session(Samples):
         method.session_ = self
         return method
 
+    def has_fitted(self, method: Method) -> bool:
+        """Whether what `fit` of this method gives is in the store already."""
+        return self._recipe_of(method) in self.store
+
     def preview(self, method: Method, *, progress: Progress | None = None) -> Any:
         """A first look at what a method will learn, quick and not kept, where it offers one.
 

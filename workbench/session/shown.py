@@ -21,10 +21,11 @@ def shown(progress: Any, given: Progress | None = None) -> Iterator[None]:
     progress : Progress
         The job's.
     given : Progress, optional
-        Where to; cancelling it stops the job. Default: a bar, or log lines.
+        Where to; cancelling it stops the job. Default: a bar, or log lines. The job's own, as within the job of
+        another lane, is seen where that one's is.
     """
     listeners = getattr(progress, "listeners", None)
-    if listeners is None:
+    if listeners is None or given is progress:
         yield
         return
     mirror: Progress = given or (TqdmProgress(leave=True) if _someone_looks() else LoggingProgress())

@@ -54,7 +54,7 @@ class Tables(SessionBase):
     ) -> SweepPlan:
         """What a sweep would do and cost; see `sweep`."""
         planned = self._planned(layers, relevance, target, rule, samples, batch, keep)
-        return self.run(measured, planned, self.model)
+        return self.run(measured, planned, self.model, self.data)
 
     def sweep(
         self,
@@ -235,7 +235,7 @@ class Tables(SessionBase):
         )
 
     def _sweep(self, planned: SweepPlan, progress: Progress | None = None) -> SweepPlan:
-        planned = measured(planned, self.model)
+        planned = measured(planned, self.model, self.data)
         if planned.keep == "references":
             keep_references(planned, self.model, self.data, self.store, progress=progress)
             return planned

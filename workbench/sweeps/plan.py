@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from workbench.attribution.crp import rule_name
 from workbench.attribution.rules import Composite
 from workbench.attribution.zennit_text import zennit_digest
 from workbench.core import check
-from workbench.core.errors import BadValueError, UnknownSampleError
+from workbench.core.errors import BadValueError, DataError, UnknownSampleError
 from workbench.store.recipe import Recipe
 from workbench.sweeps.references import KEPT_REFERENCES, REFERENCES_VERSION
 
@@ -190,13 +191,14 @@ def plan_sweep(
         **subset_facts(ids, len(data)),
         **keep_facts(check.one_of("keep", keep, KEEPS)),
     }
-    what, row_bytes, fixed_bytes, passing_bytes = "sweep", full_bytes, 0, 0
+    n_slots = n_components * KEPT_REFERENCES
+    slot_bytes = 4 + 2 + (1 if len(ids) < 255 else 2 if len(ids) < 1 << 15 else 4)
+    index_bytes = slot_bytes * n_slots * (1 if rule is None else 2)
+    what, row_bytes, passing_bytes = "sweep", full_bytes, 0
     if keep == "references":
         bounds = _cut(len(ids), max(_SHARD_SAMPLES, -(-len(ids) // _CANDIDATE_SHARDS)))
-        n_slots = n_components * KEPT_REFERENCES
-        slot_bytes = 4 + 2 + (1 if len(ids) < 255 else 2 if len(ids) < 1 << 15 else 4)
-        what, row_bytes, fixed_bytes = "references", 21, slot_bytes * n_slots * (1 if rule is None else 2)
-        passing_bytes = len(bounds) * (fixed_bytes + 4 * n_slots)
+        what, row_bytes = "references", 21
+        passing_bytes = len(bounds) * (index_bytes + 4 * n_slots)
     else:
         bounds = _shards(len(ids), full_bytes)
     n_outputs = sum(int(np.prod(one.shape)) for one in table.values() if one.is_leaf)
@@ -222,23 +224,39 @@ def plan_sweep(
         memory_bytes=handle.size_bytes * (3 if rule is not None else 1)
         + activation_bytes * batch * (3 if rule is not None else 1)
         + min(_SHARD_BYTES, full_bytes * len(ids))
-        + 6 * fixed_bytes,
+        + 6 * index_bytes,
         keep=keep,
         n_held=min(n_held, len(ids)),
-        fixed_bytes=fixed_bytes,
+        fixed_bytes=index_bytes,
         passing_bytes=passing_bytes,
     )
 
 
-def measured(plan: SweepPlan, handle: ModelHandle) -> SweepPlan:
-    """The plan with its expected time, from a forward pass that is timed once per handle."""
+def measured(plan: SweepPlan, handle: ModelHandle, data: Dataset | None = None) -> SweepPlan:
+    """The plan with its expected time, from a forward pass and a few pictures that are timed once per handle."""
     if "measured" not in handle.kept:
         x = handle.example(4)
         handle(x)
         started = time.perf_counter()
         handle(x)
         handle.kept["measured"] = (time.perf_counter() - started) / len(x)
-    return replace(plan, seconds_per_sample=handle.kept["measured"] * (3.5 if plan.rule is not None else 1.1))
+    seconds = handle.kept["measured"] * (3.5 if plan.rule is not None else 1.1)
+    if data is not None:
+        key = f"reading {data.fingerprint.digest}"
+        if key not in handle.kept:
+            handle.kept[key] = _reading_time(data, plan.samples)
+        seconds += handle.kept[key]
+    return replace(plan, seconds_per_sample=seconds)
+
+
+def _reading_time(data: Dataset, samples: np.ndarray) -> float:
+    """Seconds that one input takes to be read; those that cannot be read are none of our business here."""
+    chosen = samples[np.unique(np.linspace(0, len(samples) - 1, 4).astype(int))]
+    started = time.perf_counter()
+    for sample in chosen.tolist():
+        with suppress(DataError):
+            data.tensor(sample)
+    return (time.perf_counter() - started) / len(chosen)
 
 
 def rule_facts(rule: Any, target: Target) -> dict[str, Any]:

@@ -308,6 +308,7 @@ class FakeSession:
     # Tables
     def activations(self, layer):
         """Pooled activations, with exact zeros."""
+        self._begin("activations")
         return self._table(layer, "activation", self.values[layer])
 
     def relevances(self, layer):
@@ -372,6 +373,11 @@ class FakeSession:
         self._begin("peak_crops")
         best = np.argmax(self.values[layer], axis=0)
         return np.stack([self._resized(self.data.picture(int(best[c])), size, "crop", int(c)) for c in components])
+
+    def thumbnails(self, samples, size=96):
+        """Whole pictures of samples."""
+        self._begin("thumbnails")
+        return np.stack([self._resized(self.data.picture(self._sample(int(i))), size) for i in samples])
 
     # Explaining
     def predict(self, sample, n=5):
@@ -451,15 +457,20 @@ class FakeSession:
         """What is known of the samples: a third has no stored prediction."""
         import pandas as pd
 
+        self._begin("samples")
         rows = np.arange(len(self.data)) if ids is None else np.array([self._sample(i) for i in ids], dtype=np.int64)
         tagged = dict(sorted(self.data.tagged().items()))
         labels = [self.data.classes[i] for i in self.data.labels[rows]]
+        names = {}
+        for name, samples in tagged.items():
+            for i in samples:
+                names.setdefault(i, []).append(name)
         columns = {
             "name": [self.data.keys[i] for i in rows],
             "label": labels,
             "prediction": ["" if i % 3 == 1 else name for i, name in zip(rows, labels, strict=True)],
             "origin": self.data.origins[rows],
-            "tags": [tuple(name for name, ids in tagged.items() if i in ids) for i in rows],
+            "tags": [tuple(names.get(i, ())) for i in rows.tolist()],
         }
         columns |= {f"tag:{name}": np.isin(rows, ids) for name, ids in tagged.items()}
         return pd.DataFrame(columns, index=pd.Index(rows, name="sample"))
@@ -513,6 +524,10 @@ class FakeSession:
             method.embedding_ = method.atlas_.position
         method.session_ = self
         return method
+
+    def has_fitted(self, method):
+        """Nothing is kept."""
+        return False
 
     def preview(self, method, *, progress=None):
         """A first look at an embedding map."""

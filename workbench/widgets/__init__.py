@@ -1,4 +1,4 @@
-"""Widgets: an atlas of concepts, a card for a component, a viewer for heatmaps, and `show`, which puts them together.
+"""Widgets: an atlas of concepts, a map of neurons, a card, a viewer for heatmaps, and `show`, which unites them.
 
 Each stands on anywidget and is an ordinary ipywidgets widget. They share the session's selection: what is clicked in
 one, the others follow.
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from workbench.widgets.atlas import AtlasBrowser
     from workbench.widgets.base import SessionWidget, on, register_widget
     from workbench.widgets.card import ComponentCard
+    from workbench.widgets.embedding_map import NeuronMap
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
     from workbench.widgets.journal import Journal
     from workbench.widgets.model_tree import ModelTree
     from workbench.widgets.run_bar import RunBar
+    from workbench.widgets.samples import SampleGrid
     from workbench.widgets.showing import show
 
 __all__ = [
@@ -28,7 +30,9 @@ __all__ = [
     "HeatmapViewer",
     "Journal",
     "ModelTree",
+    "NeuronMap",
     "RunBar",
+    "SampleGrid",
     "SessionWidget",
     "export",
     "on",
@@ -42,7 +46,9 @@ _HOMES = {
     "HeatmapViewer": "heatmap",
     "Journal": "journal",
     "ModelTree": "model_tree",
+    "NeuronMap": "embedding_map",
     "RunBar": "run_bar",
+    "SampleGrid": "samples",
     "SessionWidget": "base",
     "export": "exporting",
     "on": "base",

@@ -10,7 +10,7 @@ import numpy as np
 from workbench.widgets.colours import ramp
 from workbench.widgets.stills import Legend
 
-__all__ = ["described", "first_column", "legend_of", "reading"]
+__all__ = ["described", "first_column", "legend_of", "reading", "scale_of"]
 
 
 def described(
@@ -47,6 +47,14 @@ def reading(value: Any, column: str, cluster_names: Sequence[str] = ()) -> str:
     if column == "cluster":
         return str(cluster_names[int(value)]) if 0 <= int(value) < len(cluster_names) else ""
     return f"{float(value):.3g}" if np.asarray(value).dtype.kind in "fiub" else str(value)
+
+
+def scale_of(values: np.ndarray) -> tuple[float, float, bool]:
+    """Where the colours of a column of numbers begin and end, and whether they are two-sided."""
+    known = values[np.isfinite(values)]
+    is_signed = bool(known.size and known.min() < 0 < known.max())
+    low, high = _bulk(known, is_signed)
+    return (low, high, is_signed) if high > low else (float(known.min(initial=0)), float(known.max(initial=0)), False)
 
 
 def legend_of(column: str, values: np.ndarray, palette: str) -> Legend | None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, WorkbenchError
+from workbench.core.errors import BadValueError
 from workbench.core.ids import ComponentId
 from workbench.core.results import Attribution
 from workbench.widgets import wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.esm import css, esm
+from workbench.widgets.heat_answers import HeatAnswers
 from workbench.widgets.keeping import Offer
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Picture, Still, heat_legend, painted
@@ -129,6 +129,7 @@ class HeatmapViewer(SessionWidget):
             )
         self.n_samples = len(self.session.data)
         self.layers = [str(name) for name, layer in self.session.layers().items() if layer.n_calls == 1]
+        self._answers = HeatAnswers(self.session)
         self.explainers = list(self.session.explainers())
         self.observe(lambda change: self._fetch_sample(), names=["sample"])
         self.observe(lambda change: self._fetch_heat(), names=["target", "layer", "n_components"])
@@ -167,8 +168,8 @@ class HeatmapViewer(SessionWidget):
             self._report()
             return
         if self.picture.get("sample") != sample:
-            self.submit(self._picture, sample, into="picture", title=f"Sample {sample}", quiet=True)
-            self.submit(self._outputs, sample, into="outputs", title=f"Outputs for sample {sample}")
+            self.submit(self._answers.picture, sample, into="picture", title=f"Sample {sample}", quiet=True)
+            self.submit(self._answers.outputs, sample, into="outputs", title=f"Outputs for sample {sample}")
         self._fetch_heat()
 
     def _fetch_heat(self) -> None:
@@ -201,81 +202,36 @@ class HeatmapViewer(SessionWidget):
         sample, target = self._wanted()
         if (have.get("sample"), have.get("target"), have.get("component")) != (sample, target, self.component):
             title = f"Map of {self.component}"
-            self.submit(self._conditional, sample, target, self.component, into="conditional", title=title)
+            self.submit(self._answers.conditional, sample, target, self.component, into="conditional", title=title)
 
     def _fetch_beside(self) -> None:
         """Further methods, the random model and the region, each only where it is asked for and not there yet."""
         if self.sample is None:
             return
         sample, target = self._wanted()
-        now = {"sample": sample, "target": target}
+        now, answers = {"sample": sample, "target": target}, self._answers
         if self.methods and not _fits(self.compared, {**now, "methods": self.methods}):
-            self.submit(self._compare, sample, target, list(self.methods), into="compared", title="Other methods")
+            self.submit(
+                self._answers.compared, sample, target, list(self.methods), into="compared", title="Other methods"
+            )
         if self.show_random and not _fits(self.random, now):
-            self.submit(self._at_random, sample, target, into="random", title="The model with random weights")
+            self.submit(answers.at_random, sample, target, into="random", title="The model with random weights")
         layer, region = self.list_layer, self.region
         if region and layer and not _fits(self.inside, {**now, "layer": layer, "region": region}):
             title = f"Components of {layer} in the region"
-            self.submit(self._rank_inside, sample, target, layer, dict(region), into="inside", title=title)
+            self.submit(
+                self._answers.inside, sample, target, layer, dict(region), self.n_components, into="inside", title=title
+            )
         self._report()
 
     # The work, on the lane --------------------------------------------------------------------------------------------
 
-    def _picture(self, sample: int) -> dict[str, Any]:
-        data = self.session.data
-        pixels = np.asarray(data.picture(sample))
-        label, names = int(data.labels[sample]), data.classes
-        return {
-            "sample": sample,
-            "key": str(data.keys[sample]),
-            "label": names[label] if 0 <= label < len(names) else "",
-            "width": pixels.shape[1],
-            "height": pixels.shape[0],
-            "jpeg": wire.jpeg(pixels, quality=90),
-            "masks": [{"name": str(name), "mask": mask.astype(np.uint8)} for name, mask in self._masks(sample).items()],
-        }
-
-    def _masks(self, sample: int) -> dict[str, np.ndarray]:
-        """The data set's masks of a sample, a few, as small as the map needs."""
-        masks = self.session.data.masks(sample)
-        return {name: np.asarray(mask, dtype=bool) for name, mask in list(masks.items())[:_MASKS]}
-
-    def _outputs(self, sample: int) -> dict[str, Any]:
-        found = self.session.predict(sample, n=_TOP)
-        return {
-            "sample": sample,
-            "top": [
-                {"class_": int(c), "name": str(name), "logit": wire.finite(logit), "probability": wire.finite(p)}
-                for c, name, logit, p in found
-            ],
-        }
-
     def _explain(self, sample: int, target: str, layer: str, n: int) -> None:
-        found = self._explained(sample, target, layer, n)
-        self._tell(sample, target, "heat", self._heat(found, sample, target), found)
+        found = self._answers.explained(sample, target, layer, n)
+        self._tell(sample, target, "heat", self._answers.heat(found, sample, target), found)
         if layer and n:
             # The map is on screen by now; the crops of the list may take their time.
-            self._tell(sample, target, "strip", self._strip(found, sample, target, layer, n))
-
-    def _explained(self, sample: int, target: str, layer: str, n: int) -> Attribution:
-        return self.session.explain(sample=sample, target=target, record=(layer,) if layer and n else ())
-
-    def _heat(self, found: Attribution, sample: int, target: str) -> dict[str, Any]:
-        return {
-            **wire.signed_map(found.heatmap[0]),
-            "sample": sample,
-            "target": target,
-            "class_": int(found.target[0]),
-            "name": found.labels[0] if found.labels else "",
-            "target_text": found.target_text,
-            "score": wire.finite(found.score[0]),
-            "gap": wire.finite(found.gap[0]),
-            "rule": found.rule,
-            "in_masks": [
-                {"name": str(name), "share": _share_inside(np.asarray(found.heatmap[0]), mask)}
-                for name, mask in self._masks(sample).items()
-            ],
-        }
+            self._tell(sample, target, "strip", self._answers.strip(found, sample, target, layer, n))
 
     def _tell(self, sample: int, target: str, trait: str, value: dict[str, Any], found: Any = None) -> None:
         from workbench.session.deliver import deliver
@@ -288,51 +244,6 @@ class HeatmapViewer(SessionWidget):
                 self._problem = {}
 
         deliver(put)
-
-    def _strip(self, found: Attribution, sample: int, target: str, layer: str, n: int) -> dict[str, Any]:
-        ranking = found.top(layer, n)
-        relevance = np.asarray(found.relevance[layer][0], dtype=np.float32)
-        made = self._listed(layer, ranking, float(np.abs(relevance).sum()))
-        return {"sample": sample, "target": target, **made, "n_components": int(relevance.size)}
-
-    def _listed(self, layer: str, ranking: Any, total: float) -> dict[str, Any]:
-        """Components of a list: relevances, shares of `total`, and a crop of each."""
-        index = [ComponentId.parse(c).index for c in ranking.components]
-        try:
-            crops = wire.sheet(self.session.peak_crops(layer, index, size=64))
-        except WorkbenchError:  # no references stored yet: the list does without pictures
-            crops = wire.sheet([])
-        scores = np.asarray(ranking.scores, dtype=np.float32)
-        return {
-            "layer": layer,
-            "components": list(ranking.components),
-            "relevance": scores,
-            "share": scores / np.float32(total or 1.0),
-            "sheet": crops,
-        }
-
-    def _rank_inside(self, sample: int, target: str, layer: str, region: dict[str, float]) -> dict[str, Any]:
-        found = self.session.rank_in_region(sample, region, layer, n=_RANKED, target=target)
-        scores = np.asarray(found.scores, dtype=np.float32)
-        leading = replace(found, components=found.components[: self.n_components], scores=scores[: self.n_components])
-        made = self._listed(layer, leading, float(np.abs(scores).sum()))
-        return {"sample": sample, "target": target, "region": region, "n_ranked": len(found), **made}
-
-    def _compare(self, sample: int, target: str, methods: list[str]) -> dict[str, Any]:
-        maps = []
-        for method in methods:
-            found = self.session.explain(sample=sample, target=target, rule=method)
-            maps.append({**wire.signed_map(found.heatmap[0]), "rule": method, "gap": wire.finite(found.gap[0])})
-        return {"sample": sample, "target": target, "methods": methods, "maps": maps}
-
-    def _at_random(self, sample: int, target: str) -> dict[str, Any]:
-        found = self.session.sanity_check(sample, target=target)
-        made = wire.signed_map(found.randomised.heatmap[0])
-        return {**made, "sample": sample, "target": target, "correlation": wire.finite(found.correlation)}
-
-    def _conditional(self, sample: int, target: str, component: str) -> dict[str, Any]:
-        heat = self.session.concept_maps(sample, [component], target=target)[0]
-        return {**wire.signed_map(heat), "sample": sample, "target": target, "component": component}
 
     # From the page and from Python ------------------------------------------------------------------------------------
 
@@ -415,12 +326,12 @@ class HeatmapViewer(SessionWidget):
         for sample in wanted.samples:
 
             def shown(sample: int = sample) -> dict[str, Any]:
-                return {"picture": self._picture(sample), "outputs": self._outputs(sample)}
+                return {"picture": self._answers.picture(sample), "outputs": self._answers.outputs(sample)}
 
             def maps(sample: int = sample) -> dict[str, Any]:
-                found = self._explained(sample, target, layer, n)
-                made = {"heat": self._heat(found, sample, target)}
-                return made | ({"strip": self._strip(found, sample, target, layer, n)} if layer and n else {})
+                found = self._answers.explained(sample, target, layer, n)
+                made = {"heat": self._answers.heat(found, sample, target)}
+                return made | ({"strip": self._answers.strip(found, sample, target, layer, n)} if layer and n else {})
 
             yield Recording(shown, {"sample": sample}, what="samples")
             yield Recording(maps, {"sample": sample, "target": self.target}, what="heatmaps")
@@ -428,7 +339,7 @@ class HeatmapViewer(SessionWidget):
             for component in wanted.components[:_RECORDED]:
 
                 def part(sample: int = sample, component: str = component) -> dict[str, Any]:
-                    return {"conditional": self._conditional(sample, target, component)}
+                    return {"conditional": self._answers.conditional(sample, target, component)}
 
                 when = {"sample": sample, "target": self.target, "component": component}
                 yield Recording(part, when, what="maps through components")
@@ -439,13 +350,6 @@ class HeatmapViewer(SessionWidget):
 
 def _fits(have: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(have.get(key) == value for key, value in wanted.items())
-
-
-def _share_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
-    """Share of the positive relevance that lies inside a mask (relevance mass accuracy, Arras et al. 2022)."""
-    positive = np.maximum(np.nan_to_num(heat), 0.0, dtype=np.float64)
-    total = float(positive.sum())
-    return float(positive[mask].sum()) / total if total > 0 and mask.shape == heat.shape else None
 
 
 def _sized(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import traitlets
 
 from workbench.core.errors import BadValueError, WorkbenchError, nearest
 from workbench.session.deliver import deliver
+from workbench.widgets.linking import FEW
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Still
 
@@ -138,15 +139,18 @@ class Keeping(traitlets.HasTraits):
     def plain_code(self) -> str:
         """The calls that rebuild the view, where ``s`` is the session, whatever you called it."""
         given: list[str] = []
+        left: list[str] = []
         for name in [*self.follows, *sorted(self.trait_names(view=True))]:
             value, default = _plain(getattr(self, name)), _plain(self.traits()[name].default())
-            if value not in (None, "", []) and value != default:
+            if isinstance(value, list) and len(value) > FEW:
+                left.append(f"# {len(value)} {name} are selected: too many to write down; `state()` has them.")
+            elif value not in (None, "", []) and value != default:
                 given.append(f"{name}={value!r}")
         if self.group:
             given.append(f"group={self.group!r}")
         made = ", ".join(filter(None, (self.source_code(), *given)))
         facts = ", ".join(f"{name} {value}" for name, value in self.made_with().items())
-        lines = [f"# {facts}"] if facts else []
+        lines = [*([f"# {facts}"] if facts else []), *left]
         home = type(self).__module__
         if home.startswith("workbench.widgets."):
             lines.append(f"wb.widgets.{type(self).__name__}({made})")

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import traitlets
+
 from workbench.core.errors import BadValueError, WorkbenchError
 from workbench.core.registry import METHODS, WIDGETS
 from workbench.session.deliver import gate
@@ -225,30 +227,34 @@ def _reading(node: ast.expr, session: Any) -> Callable[[], Any]:
 
         members = [_reading(one, session) for one in node.args]
         return lambda: Board([make() for make in members])
-    cls = _class_of(name.removeprefix("wb.widgets."))
-    source = [_source(one, session) for one in node.args]
-    options = {str(one.arg): ast.literal_eval(one.value) for one in node.keywords if one.arg}
-    if len(options) != len(node.keywords) or len(source) > 1:
+    cls: Any = _class_of(name.removeprefix("wb.widgets."))
+    source = [_source(one, session) for one in node.args[:1]] + [ast.literal_eval(one) for one in node.args[1:]]
+    options = {str(one.arg): _value(one.value, session) for one in node.keywords if one.arg}
+    if len(options) != len(node.keywords):
         raise ValueError("it is not one of ours.")
+    if source and source[0] is not session:
+        options["session"] = session
 
     def make() -> Any:
-        needed = {"session": session} if source and source[0] is not session else {}
         try:
-            return cls(*source, **needed, **options)
-        except WorkbenchError:  # an option that does not fit any more: the state says which
-            return cls(*source, **needed, **{k: v for k, v in options.items() if k in _CONSTRUCTED})
+            return cls(*source, **options)
+        except (WorkbenchError, traitlets.TraitError):  # something that does not fit any more: the state says what
+            in_state = {*cls.class_trait_names(view=True), *cls.follows}
+            return cls(*source, **{name: value for name, value in options.items() if name not in in_state})
 
     return make
 
 
-_CONSTRUCTED = ("layer", "group")
-"""Options without which a widget cannot be made or would be another; the rest is restored from the state."""
+def _value(node: ast.expr, session: Any) -> Any:
+    return session if isinstance(node, ast.Name) and node.id == "s" else ast.literal_eval(node)
 
 
 def _source(node: ast.expr, session: Any) -> Any:
-    """``s``, or a fit of one of our methods: ``s.fit(wb.methods.Name(option=value))``."""
+    """``s``, or a fit of one of our methods or its record: ``s.fit(wb.methods.Name(option=value)).map_``."""
     if isinstance(node, ast.Name) and node.id == "s":
         return session
+    if isinstance(node, ast.Attribute) and node.attr in ("atlas_", "map_", "result_"):
+        return getattr(_source(node.value, session), node.attr)
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "s.fit" and len(node.args) == 1 and not node.keywords:
         (method,) = node.args
         if isinstance(method, ast.Call):

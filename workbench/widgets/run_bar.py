@@ -68,6 +68,7 @@ class RunBar(SessionWidget):
                 f"RunBar shows the jobs of a session; got {type(source).__name__}.",
                 hint="Give it what open_session returned.",
             )
+        self.add_class("wb-whole")  # on a board, a bar takes the whole width
         self._measured = -float("inf")
         self._dismissed = 0
         self._look = Paced(self._ask, _EVERY_S)

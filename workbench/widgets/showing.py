@@ -190,7 +190,8 @@ def _owner(thing: Any) -> Any:
 def _as_widget(thing: Any, session: Any, group: str) -> Any:
     if isinstance(thing, ipywidgets.Widget):
         return thing
-    for candidate in (thing, getattr(thing, "atlas_", None), getattr(thing, "result_", None)):
+    learned = (getattr(thing, name, None) for name in ("atlas_", "map_", "result_"))
+    for candidate in (thing, *learned):
         for name in WIDGETS:
             if candidate is not None and isinstance(candidate, WIDGETS.facts(name).get("shows", ())):
                 return WIDGETS[name](candidate, session=session, group=group)

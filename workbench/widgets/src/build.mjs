@@ -2,11 +2,21 @@
 // The result depends on these sources and the locked packages alone: no dates, no paths.
 import { build } from "esbuild";
 import { existsSync, readdirSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const target = process.argv[2] ? resolve(process.argv[2]) : join(here, "..", "static");
+
+// Libraries name addresses in error messages and in comments of shaders; no script of ours names any.
+const withoutAddresses = {
+  name: "without-addresses",
+  setup: (made) => made.onLoad({ filter: /node_modules[\\/]regl[^\\/]*[\\/].*\.js$/ }, async ({ path }) => ({
+    contents: (await readFile(path, "utf8")).replace(/https?:\/\/(?!www\.w3\.org)[^\s"'`)]+/g, ""),
+    loader: "js",
+  })),
+};
 
 const options = {
   absWorkingDir: here,
@@ -16,6 +26,7 @@ const options = {
   legalComments: "none",
   target: ["es2022"],
   logLevel: "warning",
+  plugins: [withoutAddresses],
 };
 
 const widgets = readdirSync(here, { withFileTypes: true })

@@ -4,7 +4,7 @@ import { eachFrame, h, set, uid } from "../common/index.js";
 const ROW = 44;
 
 export class List {
-  constructor({ onselect, onhover, row }) {
+  constructor({ onselect, onhover, row, label = "Components" }) {
     Object.assign(this, { onselect, onhover, row });
     this.items = [];
     this.selected = -1;
@@ -12,7 +12,7 @@ export class List {
     this.rows = new Map();
     this.id = uid("row");
     this.space = h("div", { class: "wb-rows", role: "presentation" });
-    this.node = h("div", { class: "wb-list-scroll", role: "listbox", tabIndex: 0, "aria-label": "Components", "aria-multiselectable": "true", onkeydown: (event) => this.key(event), onscroll: () => this.draw() }, this.space);
+    this.node = h("div", { class: "wb-list-scroll", role: "listbox", tabIndex: 0, "aria-label": label, "aria-multiselectable": "true", onkeydown: (event) => this.key(event), onscroll: () => this.draw() }, this.space);
     this.draw = eachFrame(() => this.paint());
   }
 
