@@ -110,7 +110,7 @@ class TestTogether:
             words = page.locator(".wb-card .wb-word").inner_text()
             assert words.startswith("Not in this page: ") and "needs the session" in words
             assert "are not in this page" in page.locator(".wb-card .wb-none").first.inner_text()
-            page.locator('.wb-card button[aria-label="Code and results"]').click()
+            page.locator('.wb-card button[aria-label="Code, results and pin"]').click()
             assert "wb.widgets.ComponentCard(s" in page.locator(".wb-card .wb-copy-text").inner_text()
             assert opened.errors == [] and opened.asked_for == []
 

@@ -284,7 +284,7 @@ class TestOnAPage:
         assert page.page.locator(".wb-run-error").is_hidden()
 
     def test_keys_and_code_open_within_it(self, page):
-        page.page.locator('button[aria-label="Code and results"]').click()
+        page.page.locator('button[aria-label="Code, results and pin"]').click()
         page.settle()
         box, root = page.page.locator(".wb-copy").bounding_box(), page.page.locator(".wb-run").bounding_box()
         assert box["y"] >= root["y"] and box["y"] + box["height"] <= root["y"] + root["height"] + 1

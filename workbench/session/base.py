@@ -13,6 +13,7 @@ import numpy as np
 from workbench.attribution.base import Target
 from workbench.core.errors import BadValueError, DataError, UnknownSampleError
 from workbench.core.progress import Progress, SilentProgress
+from workbench.session.journal import PinBook
 from workbench.session.lane import Job, JobFacts, Lane, current_job
 from workbench.session.memory import memory_of
 from workbench.session.pictures import PictureCache
@@ -44,6 +45,7 @@ class SessionBase:
         *,
         device_budget_gb: float | None = None,
         name: str = "",
+        opened_by: str = "",
     ):
         self.model, self.store = model, store
         self._data = data = None if data is None else data.tagged_in(StoredTags(store))
@@ -51,6 +53,8 @@ class SessionBase:
         self._device = model.device
         self._budget = None if device_budget_gb is None else int(device_budget_gb * 1e9)
         self.lane = Lane(self.name)
+        self.opened_by = opened_by
+        self.journal = PinBook(store, self._journal_names, self.digests)
         self.selection = self._new_selection()
         self._groups: dict[str, Selection] = {"": self.selection}
         self._pictures = PictureCache(data) if data is not None else None
@@ -83,6 +87,11 @@ class SessionBase:
         if self._data is not None:
             found["data"] = str(self._data.fingerprint)
         return found
+
+    def _journal_names(self) -> tuple[str, str]:
+        """What the pins of this session lie under."""
+        data = "none" if self._data is None else self._data.fingerprint.digest
+        return data, self.model.fingerprint.digest
 
     @property
     def pictures(self) -> PictureCache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.attribution.crp import rule_of
@@ -75,6 +76,7 @@ def open_session(
     chosen = settings(device=device if device != "auto" else None)
     place = choose_device(chosen.device)
     pictures = None if data is None else data_module.load(data)
+    given_transform = transform
     if transform is None and pictures is not None and pictures.has_own_transform:
         transform = pictures.transform
     if isinstance(classes, str):
@@ -103,7 +105,16 @@ def open_session(
     opened = store if isinstance(store, Store) else Store.open(
         store if store is not None else chosen.store, disk_gb=chosen.store_gb, memory_gb=chosen.memory_gb
     )  # fmt: skip
-    return Session(handle, pictures, opened, device_budget_gb=device_budget_gb)
+    call = _call_of(
+        model,
+        data=data,
+        transform=given_transform,
+        classes=classes,
+        store=store,
+        device=None if device == "auto" else device,
+        device_budget_gb=device_budget_gb,
+    )
+    return Session(handle, pictures, opened, device_budget_gb=device_budget_gb, opened_by=call)
 
 
 class Session(Samples):
@@ -119,6 +130,10 @@ class Session(Samples):
     selection : Selection
         The current component, sample, target and region, which widgets share.
     lane : Lane
+    journal : PinBook
+        What was pinned of this model and data; `workbench.widgets.Journal` shows it.
+    opened_by : str
+        The call that opened it, for notebooks made from pins. What has no plain text in it stands by its keyword.
     """
 
     def rules(self, rule: Any = DEFAULT_RULE) -> RuleTable:
@@ -215,8 +230,24 @@ class Session(Samples):
             )
         handle = self.run(self.model.variant, list(edits), name=f"{self.model.card.name}-{name}")
         budget = None if self._budget is None else self._budget / 1e9
-        return Session(handle, self._data, self.store, device_budget_gb=budget, name=name)
+        call = f"{self.opened_by}.variant({name!r}, edits)" if self.opened_by else ""
+        return Session(handle, self._data, self.store, device_budget_gb=budget, name=name, opened_by=call)
 
     def __repr__(self) -> str:
         data = f"{len(self._data)} samples of {self._data.name}" if self._data is not None else "no data"
         return f"<session {self.model.fingerprint} on {self._device}, {data}>"
+
+
+def _call_of(model: Any, **given: Any) -> str:
+    """The call of `open_session` as text; things that are not plain values stand by their names."""
+    parts = [repr(model) if isinstance(model, str) else "model"]
+    for name, value in given.items():
+        if name == "store" and getattr(value, "path", None) is not None:
+            value = value.path
+        if isinstance(value, Path):
+            value = str(value)
+        if isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value):
+            value = list(value)
+        if value is not None:
+            parts.append(f"{name}={value!r}" if isinstance(value, (str, int, float, list)) else f"{name}={name}")
+    return f"wb.open_session({', '.join(parts)})"

@@ -17,6 +17,7 @@ from workbench.core.errors import UnknownComponentError, UnknownLayerError, Unkn
 from workbench.core.ids import ComponentId, Fingerprint
 from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet, SanityCheck
 from workbench.data.tags import Tagged
+from workbench.session.journal import PinBook
 from workbench.session.lane import Lane, current_job
 from workbench.session.selection import Selection
 
@@ -144,6 +145,8 @@ class FakeSession:
         for values in self.values.values():
             values[:, 3] = 0  # a component that never answers
         self.n_calls, self.coverage, self.tiers = {}, {}, {}
+        self.journal = PinBook(None, lambda: ("data", "model"), self.digests)
+        self.opened_by = ""
         self.selection = self._new_selection()
         self._groups = {"": self.selection}
 

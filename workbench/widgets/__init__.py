@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.widgets.embedding_map import NeuronMap
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
+    from workbench.widgets.journal import Journal
     from workbench.widgets.model_tree import ModelTree
     from workbench.widgets.run_bar import RunBar
     from workbench.widgets.samples import SampleGrid
@@ -27,6 +28,7 @@ __all__ = [
     "AtlasBrowser",
     "ComponentCard",
     "HeatmapViewer",
+    "Journal",
     "ModelTree",
     "NeuronMap",
     "RunBar",
@@ -42,6 +44,7 @@ _HOMES = {
     "AtlasBrowser": "atlas",
     "ComponentCard": "card",
     "HeatmapViewer": "heatmap",
+    "Journal": "journal",
     "ModelTree": "model_tree",
     "NeuronMap": "embedding_map",
     "RunBar": "run_bar",

@@ -30,6 +30,8 @@ class Answering:
         _is_closed: bool
         _hear: Any
         to_code: Any
+        pin: Any
+        submit: Any
         recipe: Any
         follows: tuple[str, ...]
         hold_sync: Any
@@ -173,6 +175,15 @@ class Answering:
     @on("recipe")
     def _on_recipe(self) -> dict[str, str]:
         return {"text": json.dumps(self.recipe(), indent=2)}
+
+    @on("pin", note=str)
+    def _on_pin(self, note: str) -> Job:
+        """Pin what is on show into the session's journal, whether a journal is shown or not."""
+        return self.submit(self._pinned, note, title="Pin")
+
+    def _pinned(self, note: str) -> dict[str, Any]:
+        found = self.pin(note)
+        return {"id": found.id, "title": found.title}
 
     @on("dismiss")
     def _on_dismiss(self) -> None:

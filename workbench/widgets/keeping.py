@@ -18,6 +18,7 @@ from workbench.widgets.stills import Still
 
 if TYPE_CHECKING:
     from workbench.core.progress import Progress
+    from workbench.session.pins import Pin
     from workbench.widgets.exporting import ExportReport
 
 __all__ = ["Keeping", "Offer"]
@@ -133,6 +134,10 @@ class Keeping(traitlets.HasTraits):
 
     def to_code(self) -> str:
         """The calls that rebuild the view, where ``s`` (or the name you gave it) is the session."""
+        return _renamed(self.plain_code(), _name_of(self.session))
+
+    def plain_code(self) -> str:
+        """The calls that rebuild the view, where ``s`` is the session, whatever you called it."""
         given: list[str] = []
         left: list[str] = []
         for name in [*self.follows, *sorted(self.trait_names(view=True))]:
@@ -151,11 +156,18 @@ class Keeping(traitlets.HasTraits):
             lines.append(f"wb.widgets.{type(self).__name__}({made})")
         else:
             lines += [f"from {home} import {type(self).__name__}", f"{type(self).__name__}({made})"]
-        return _renamed("\n".join(lines), _name_of(self.session))
+        return "\n".join(lines)
 
     def recipe(self) -> dict[str, Any]:
         """What the view rests on: model, data and the stored results by their digests."""
         return {**self.made_with(), "results": [digest for digest in self.results() if digest]}
+
+    def pin(self, note: str = "", *, title: str = "") -> Pin:
+        """Pin what is on show, with a note, into the journal of the session; `workbench.widgets.Journal` shows it."""
+        from workbench.widgets.pinning import journal_of, pin_of
+
+        book = journal_of(self.session)
+        return book.add(pin_of(self, note, title=title), view=self)
 
     # Stills -----------------------------------------------------------------------------------------------------------
 

@@ -1,16 +1,22 @@
-// What can be taken away from a view: the code that makes it, and the stored results behind it.
-import { button } from "./controls.js";
+// What can be taken away from a view: the code that makes it, the stored results behind it, and a pin in the journal.
+import { button, uid } from "./controls.js";
 import { h, replace, set } from "./dom.js";
 
 const KINDS = [["code", "Code", "The calls that rebuild this view"], ["recipe", "Results", "The stored results behind this view"]];
 
-export function menuOf({ state, questions, say }) {
-  const node = button("more", "Code and results", () => (menu.isOpen ? menu.close() : open()), { "aria-expanded": "false" });
+export function menuOf({ state, questions, say, canPin = true }) {
+  const label = canPin ? "Code, results and pin" : "Code and results";
+  const node = button("more", label, () => (menu.isOpen ? menu.close() : open()), { "aria-expanded": "false" });
   const text = h("pre", { class: "wb-copy-text", tabIndex: 0 });
   const tabs = KINDS.map(([kind, word, title]) => h("button", { type: "button", class: "wb-button wb-small", title, onclick: () => fetch_(kind) }, word));
   const copy = h("button", { type: "button", class: "wb-button wb-small", onclick: take }, "Copy");
-  const sheet = h("div", { class: "wb-copy", role: "dialog", "aria-label": "Code and results", hidden: true },
-    h("div", { class: "wb-copy-head" }, tabs, copy, button("close", "Close", () => menu.close(), { class: "wb-button wb-icon-only wb-bare" })), text);
+  const id = uid("note");
+  const note = h("input", { id, type: "text", class: "wb-pin-note", maxLength: 20000, onkeydown: (event) => event.key === "Enter" && pin() });
+  const pinned = h("span", { class: "wb-pin-said", role: "status" });
+  const press = h("button", { type: "button", class: "wb-button wb-small", onclick: pin }, "Pin");
+  const row = h("div", { class: "wb-pin-row" }, h("label", { class: "wb-label", htmlFor: id }, "Note"), note, press, pinned);
+  const sheet = h("div", { class: "wb-copy", role: "dialog", "aria-label": label, hidden: true },
+    h("div", { class: "wb-copy-head" }, tabs, copy, button("close", "Close", () => menu.close(), { class: "wb-button wb-icon-only wb-bare" })), row, text);
   const menu = {
     node, sheet,
     get isOpen() {
@@ -25,7 +31,25 @@ export function menuOf({ state, questions, say }) {
   function open() {
     sheet.hidden = false;
     set(node, { "aria-expanded": "true" });
+    row.hidden = !canPin || state.get("status") === "still";
+    replace(pinned);
     fetch_("code");
+  }
+
+  // Into the session's journal, whether one is on show or not; the note is kept until that has worked.
+  async function pin() {
+    if (press.disabled) return;
+    press.disabled = true;
+    replace(pinned, "Pinning…");
+    try {
+      await questions.ask("pin", { note: note.value });
+      note.value = "";
+      replace(pinned, "Pinned");
+      say("Pinned to the journal");
+    } catch (error) {
+      replace(pinned, error.problem ? [error.problem.message, error.problem.hint].filter(Boolean).join(" ") : "Not pinned: it was cancelled.");
+    }
+    press.disabled = false;
   }
 
   async function fetch_(kind) {

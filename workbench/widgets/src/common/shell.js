@@ -9,7 +9,7 @@ import { Questions, Dropped } from "./wire.js";
 
 const WORDS = { ready: "Ready", waiting: "Waiting", running: "Working", stale: "Out of date", failed: "Failed", still: "Still" };
 
-export function shell({ model, el }, { kind, label, keys = [], onTheme = () => {} }) {
+export function shell({ model, el }, { kind, label, keys = [], canPin = true, onTheme = () => {} }) {
   const state = new State(model);
   const questions = new Questions(model);
   state.later(() => questions.close());
@@ -24,7 +24,7 @@ export function shell({ model, el }, { kind, label, keys = [], onTheme = () => {
   const bar = h("span", { class: "wb-bar", "aria-hidden": "true" }, h("i"));
   const cancel = h("button", { type: "button", class: "wb-button wb-small", onclick: () => questions.ask("cancel").catch(() => {}) }, "Cancel");
   const note = h("div", { class: "wb-note" });
-  const menu = menuOf({ state, questions, say: (text) => say(text) });
+  const menu = menuOf({ state, questions, canPin, say: (text) => say(text) });
   const help = button("help", "Keys", () => toggleKeys(), { "aria-expanded": "false" });
   const list = h("div", { class: "wb-keys", role: "dialog", "aria-label": "Keys", hidden: true });
   const live = h("div", { class: "wb-live", role: "status", "aria-live": "polite" });
