@@ -430,7 +430,7 @@ def test_killed_at_random_points_it_goes_on_to_the_same_bytes(processes, tmp_pat
     child = start(path)
     child.join(60)
     assert child.exitcode == 0 and content(path) == whole, f"after kills at {points}"
-    assert len(points) >= 2, points
+    assert len(set(points)) >= 3, points
 
 
 def test_of_two_processes_at_once_the_second_waits_and_reads(processes, tmp_path):

@@ -19,7 +19,7 @@ import pytest
 
 from workbench.testing.browser import browser
 from workbench.testing.fake_session import FakeSession
-from workbench.testing.widget_suite import HOSTILE
+from workbench.testing.widget_suite import HOSTILE, WidgetTests
 
 __all__ = ["ExportedPage", "PageSuite", "chrome", "findings"]
 
@@ -85,7 +85,7 @@ class ExportedPage:
         self.context.close()
 
 
-class PageSuite:
+class PageSuite(WidgetTests):
     """Tests that hold for every widget on an exported page.
 
     Attributes
@@ -96,10 +96,6 @@ class PageSuite:
 
     kind = ""
 
-    def make(self, session: FakeSession, **view: Any) -> Any:
-        """Construct the widget."""
-        raise NotImplementedError
-
     def choose(self, widget: Any) -> None:
         """Select something else in a widget, given its locator, as a reader would."""
         raise NotImplementedError
@@ -107,13 +103,6 @@ class PageSuite:
     def reading(self, widget: Any) -> str:
         """What a widget says of what is selected, given its locator."""
         raise NotImplementedError
-
-    @pytest.fixture
-    def session(self) -> Iterator[FakeSession]:
-        made = FakeSession()
-        made.selection.set(component="bn2/unit/17", sample=4)
-        yield made
-        made.lane.close()
 
     @contextlib.contextmanager
     def exported(self, chrome: Any, session: FakeSession, path: Path, *, n: int = 1, **how: Any) -> Iterator[Any]:

@@ -26,7 +26,7 @@ from workbench.session.deliver import flush
 from workbench.testing.fake_session import FakeSession
 from workbench.widgets import stills, wire
 
-__all__ = ["HOSTILE", "Page", "WidgetSuite"]
+__all__ = ["HOSTILE", "Page", "WidgetSuite", "WidgetTests"]
 
 HOSTILE = "<img src=x onerror=alert(1)> \"quoted\" 'and'\nbroken"
 """Text as a data set may hold it, which must be shown as text in every form."""
@@ -87,7 +87,22 @@ def lenient(monkeypatch: Any) -> Iterator[None]:
         yield
 
 
-class WidgetSuite:
+class WidgetTests:
+    """What both suites stand on: how the widget is made, and the session it is made on."""
+
+    def make(self, session: FakeSession, **view: Any) -> Any:
+        """Construct the widget."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def session(self) -> Iterator[FakeSession]:
+        made = FakeSession()
+        made.selection.set(component="bn2/unit/17", sample=4)
+        yield made
+        made.lane.close()
+
+
+class WidgetSuite(WidgetTests):
     """Tests that hold for every widget.
 
     Attributes
@@ -103,17 +118,6 @@ class WidgetSuite:
     fails = ""
     changes: dict[str, Any] = {"height": 444, "theme": "dark", "title": "A <b>title</b>"}
     n_bytes = wire.TRAIT_BYTES
-
-    def make(self, session: FakeSession, **view: Any) -> Any:
-        """Construct the widget."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def session(self) -> Iterator[FakeSession]:
-        made = FakeSession()
-        made.selection.set(component="bn2/unit/17", sample=4)
-        yield made
-        made.lane.close()
 
     @pytest.fixture
     def widget(self, session: FakeSession) -> Iterator[Any]:
