@@ -18,7 +18,7 @@ from workbench.core.results import Edit
 from workbench.models.canonize import canonical_copy, private_copy
 from workbench.models.code import code_identity
 from workbench.models.edits import activation_edits, apply_weight_edits, check_edits
-from workbench.models.hooks import record
+from workbench.models.hooks import record, stoppable
 from workbench.models.layers import LayerTable, probe
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class ModelHandle:
 
     @contextmanager
     def edited(self, wrap: Callable[[Any], Any] | None = None) -> Iterator[None]:
-        """Activation edits, for as long as the context lasts.
+        """What holds for every pass: activation edits, and that a cancelled job ends between two modules.
 
         Parameters
         ----------
@@ -217,6 +217,7 @@ class ModelHandle:
             Makes another function of each edit, as relevance rules do.
         """
         with ExitStack() as stack:
+            stack.enter_context(stoppable(self.module))
             if self._changes:
                 changes = {k: wrap(v) for k, v in self._changes.items()} if wrap else self._changes
                 stack.enter_context(record(self.module, changes, lambda layer, t: changes[layer](t)))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from workbench.attribution.lrp import ruled_forward
 from workbench.core.errors import NoPredictionError, NotFiniteError, OutOfBudgetError, StaleError
-from workbench.core.progress import Progress, SilentProgress
+from workbench.core.progress import Progress, SilentProgress, current_token
 from workbench.models.handle import is_out_of_memory
 from workbench.models.hooks import record
 from workbench.sweeps.freed import give_back
@@ -235,10 +235,19 @@ class _Reader:
 
     def next(self) -> tuple[Tensor, list[int], list[Any]]:
         """The next batch, as `Dataset.batch` gives it."""
-        item = self._ready.get()
+        item = self._wait()
         if isinstance(item, BaseException):
             raise item
         return item
+
+    def _wait(self) -> Any:
+        token = current_token()
+        while True:
+            try:  # the first batch may take a second to read, in which a cancelled sweep must end
+                return self._ready.get(timeout=None if token is None else 0.1)
+            except queue.Empty:
+                assert token is not None
+                token.raise_if_cancelled()
 
     def _work(self) -> None:
         for ids in self.parts:
