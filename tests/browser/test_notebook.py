@@ -1,4 +1,4 @@
-"""Widgets in notebooks: real JupyterLab and Voila, on a session of generated arrays, so that it is quick.
+"""Widgets in notebooks: real JupyterLab, on a session of generated arrays, so that it is quick.
 
 What only a real front end shows: large sets both ways, a busy kernel, failures, cancelling, restarts, and the stills of
 a notebook that is opened again.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.testing.browser import Lab, Voila, chromium, notebook
+from workbench.testing.browser import Lab, chromium, notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "build" / "screenshots"
@@ -258,23 +258,3 @@ def test_a_lasso_on_the_map_is_followed_by_card_grid_and_heatmap(lab, chrome):
     assert not [line for line in page.console if line.startswith(("error", "pageerror"))]
     page.screenshot(path=SHOTS / "map.png")
     page.context.close()
-
-
-def test_voila_serves_the_same_widgets_as_a_page(lab, chrome):
-    path = notebook(lab.root / "board.ipynb", SETUP)
-    with Voila(path, env=lab.extra) as voila:
-        context = chrome.new_context(viewport={"width": 1300, "height": 1300})
-        page = context.new_page()
-        page.goto(voila.url, timeout=60_000)
-        page.wait_for_selector(".wb-card .wb-ref canvas", timeout=60_000)
-        assert page.locator("[class^=wb-still-]").is_hidden()
-        row = page.locator(".wb-atlas .wb-row").nth(4)
-        name = row.locator(".wb-row-name").inner_text()
-        row.click()
-        page.wait_for_function(
-            "name => document.querySelector('.wb-heatmap .wb-panes').innerText.includes(name)", arg=name, timeout=10_000
-        )
-        assert page.locator(".wb-card .wb-title").inner_text() == name
-        page.wait_for_timeout(800)
-        page.screenshot(path=SHOTS / "voila.png")
-        context.close()
