@@ -12,7 +12,7 @@ from workbench.core import check
 from workbench.core.errors import BadValueError, StaleError, UnknownComponentError, UnknownSampleError, WorkbenchError
 from workbench.core.results import PointMap
 from workbench.session.deliver import deliver
-from workbench.widgets import linking, wire
+from workbench.widgets import class_column, linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.columns import first_column
 from workbench.widgets.esm import css, esm
@@ -39,6 +39,7 @@ _MOST = 2_000_000
 _VALUES_BYTES = 1_500_000
 _RECORDED_BLOCKS = 48
 _RECORDED_NEAR = 4_000_000
+_RECORDED_CLASSES = 1_000_000
 _FIT = ("by", "distance", "n_neighbours", "seed")
 
 
@@ -73,6 +74,7 @@ class NeuronMap(SessionWidget):
     Examples
     --------
     >>> NeuronMap(s, "bn2", color_by="class_relevance")  # doctest: +SKIP
+    >>> NeuronMap(s, "bn2", color_by="class_relevance", relevance_class="tiger cat")  # doctest: +SKIP
     >>> NeuronMap(position=xy, columns=frame, color_by="label")  # doctest: +SKIP
     """
 
@@ -89,6 +91,11 @@ class NeuronMap(SessionWidget):
     color_by = traitlets.Unicode("", help="Column that colours the points; empty for the first.").tag(
         sync=True, view=True
     )
+    relevance_class = traitlets.Any(
+        None,
+        allow_none=True,
+        help="Number of the class (or its name, when set) whose relevance class_relevance is; None: the largest.",
+    ).tag(sync=True, view=True)
     size_by = traitlets.Unicode("", help="Column of numbers that sizes the points; empty for one size.").tag(
         sync=True, view=True
     )
@@ -123,6 +130,9 @@ class NeuronMap(SessionWidget):
     values = traitlets.Dict(help="Columns by name, one number per point; those in use if all are too many.").tag(
         sync=True, **wire.arrays
     )
+    of_class = traitlets.Dict(help="The relevance for the chosen class: number, name, facts, one value per point.").tag(
+        sync=True, **wire.arrays
+    )
     near = traitlets.Dict(help="Neighbours of all points with their distances, unless they are too many.").tag(
         sync=True, **wire.arrays
     )
@@ -147,6 +157,7 @@ class NeuronMap(SessionWidget):
         **view: Any,
     ):
         self.map: PointMap | None = None
+        self._largest: PointMap | None = None  # with the largest relevance over classes, whichever is chosen
         self.labels: list[str] | None = None
         self._facts: dict[str, dict[str, Any]] = {}
         self._all: dict[str, np.ndarray] = {}
@@ -166,6 +177,7 @@ class NeuronMap(SessionWidget):
         self._made_from = repr(source) if hasattr(source, "map_") else ""
         self.observe(lambda change: self._refit(), names=["projection"])
         self.observe(lambda change: self._retry(), names=["component", "sample"])
+        self.observe(lambda change: self._choose_class(), names=["relevance_class"])
         self.observe(lambda change: self._send_values(), names=["color_by", "size_by", "symbol_by", "filter"])
         record = _record_of(source)
         if self._is_given:
@@ -252,14 +264,19 @@ class NeuronMap(SessionWidget):
         for chosen in filter(None, (self.color_by, self.size_by, self.symbol_by)):
             check.known("column", chosen, names)
         check_filter(self.filter, names)
-        self.map, self._facts, self._all, self._still_tiles = made, names, values, {}
+        number = class_column.number_of(made, self.relevance_class)
+        self.map = class_column.for_class(made, number)
+        self._largest, self._facts, self._all, self._still_tiles = made, names, values, {}
         found = payload(made, facts, labels=self.labels)
+        found["classes"] = [[i, class_column.class_name(made, i)] for i in class_column.classes_of(made)]
         if found["layer"] and (has_tiles := self._has_tiles(made)):
             found |= {"has_tiles": has_tiles, "block": blocks(made.position)}
         with self.hold_sync():
             self.layer = made.layer
             self.color_by = self.color_by or first_column(facts)
             self._send_values()
+            self.relevance_class = number
+            self.of_class = class_column.class_payload(made, number)
             self.near = near_payload(made, found["digest"])
             self.points = {**found, "is_preview": is_preview, "can_refit": self._can_refit}
         self._has_worked = True
@@ -278,6 +295,21 @@ class NeuronMap(SessionWidget):
         wanted = {name: array for name, array in self._all.items() if whole <= _VALUES_BYTES or name in used}
         if wanted.keys() != self.values.keys() or any(self.values[name] is not wanted[name] for name in wanted):
             self.values = wanted
+
+    def _choose_class(self) -> None:
+        """Put another class's relevance into the column; the rest of the map stays as it is."""
+        if self._largest is not None and self.of_class.get("number") != self.relevance_class:
+            self.map = class_column.for_class(self._largest, self.relevance_class)
+            self.of_class = class_column.class_payload(self._largest, self.relevance_class)
+
+    @traitlets.validate("relevance_class")
+    def _is_class(self, proposal: Any) -> Any:
+        wanted = proposal["value"]
+        if isinstance(wanted, np.integer):
+            wanted = int(wanted)
+        if isinstance(wanted, bool) or not isinstance(wanted, (int, str, type(None))):
+            raise BadValueError(f"A class is chosen by its name or number; got {wanted!r}.")
+        return wanted if self._largest is None else class_column.number_of(self._largest, wanted)
 
     @traitlets.validate("color_by", "size_by", "symbol_by")
     def _is_column(self, proposal: Any) -> str:
@@ -419,7 +451,9 @@ class NeuronMap(SessionWidget):
         """The map as a plotly figure, coloured by the same column, selection outlined."""
         known = set(self._map().ids())
         chosen = [one for one in self.selected() if one in known]
-        return self._map().plot(**{"color": self.color_by or None, "highlight": chosen or None, **options})
+        target = self.relevance_class if self.color_by == class_column.COLUMN else None
+        given = {"color": self.color_by or None, "highlight": chosen, "target": target}
+        return self._map().plot(**{**given, **options})
 
     def to_jscatter(self, **options: Any) -> Any:
         """The same points as a ``jscatter.Scatter``, which draws millions; the selected set stays in step.
@@ -462,10 +496,26 @@ class NeuronMap(SessionWidget):
         if self.map is None:
             return {}
         near = near_payload(self.map, self.points["digest"], _RECORDED_NEAR)
-        return {"points": {**self.points, "is_recorded": True, "can_refit": False}, "values": self._all, "near": near}
+        points = {**self.points, "is_recorded": True, "can_refit": False}
+        points["classes"] = [one for one in points["classes"] if one[0] in self._recorded_classes()]
+        return {"points": points, "values": self._all, "near": near}
+
+    def _recorded_classes(self) -> list[int]:
+        """Classes that a page without a kernel offers: the chosen one, then those that fit."""
+        known = [number for number, _ in self.points["classes"]]
+        known.sort(key=lambda number: number != self.relevance_class)
+        return known[: _RECORDED_CLASSES // max(1, 4 * len(self._map()))]
 
     def recordings(self, wanted: Offer) -> Iterator[Recording]:
-        """Sheets of pictures, those of wanted points first."""
+        """Relevance by class, while that is on show; then sheets of pictures, those of wanted points first."""
+        if self._largest is None:
+            return
+        for number in [None, *self._recorded_classes()] if self.points["classes"] else []:
+            yield Recording(
+                lambda number=number: {"of_class": class_column.class_payload(self._largest, number)},  # type: ignore[misc]
+                {"relevance_class": number},
+                what="columns of classes",
+            )
         if not self.points.get("has_tiles"):
             return
         made, block = self._map(), np.asarray(self.points["block"])
