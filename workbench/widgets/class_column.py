@@ -21,7 +21,7 @@ def classes_of(made: PointMap) -> list[int]:
     """Numbers of the classes for which samples were explained, by name."""
     if COLUMN not in made.columns:
         return []
-    seen = np.flatnonzero(np.isfinite(made.class_relevance).any(1)) if len(made.class_relevance) else []
+    seen: Any = np.flatnonzero(np.isfinite(made.class_relevance).any(1)) if len(made.class_relevance) else []
     return sorted((int(i) for i in seen), key=lambda i: (class_name(made, i).lower(), i))
 
 

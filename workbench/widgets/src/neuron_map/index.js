@@ -11,7 +11,7 @@ import { Thumbs } from "./thumbs.js";
 const KEYS = [
   ["drag", "move the map, or draw with lasso, box or brush"], ["wheel, + −", "zoom"], ["0", "show all"],
   ["click, Enter", "select a point"], ["Ctrl-click, Space", "add to or take from the set"], ["Shift", "extend the set"],
-  ["Alt", "take from the set"], ["Shift-drag", "draw a box whatever the tool"], ["double click", "come close"],
+  ["Alt", "take from the set"], ["Shift-drag", "draw a box whatever the tool"], ["double click", "come close and open the card"], ["Enter on the selected", "open the card"],
   ["arrows", "go to the next point in a direction"], ["Shift-arrows", "move the map"], ["Esc", "clear the set"],
 ];
 const TOOLS = [
@@ -337,7 +337,7 @@ function render({ model, el }) {
 
   gestures(map, canvas, {
     tool: () => state.get("tool"), pick, toggle: toggleMember, extend, choose, members: () => map.members, hover,
-    leave: () => hideTip(), say: (i) => frame.say(sentence(i)), open: (i) => { pick(i); map.glideTo(i, Math.max(map.view.s * 2.5, map.fitting * 4)); },
+    leave: () => hideTip(), say: (i) => frame.say(sentence(i)), open: (i, comesClose = true) => { pick(i); state.open(ONE === "sample" ? "heatmap" : "card"); if (comesClose) map.glideTo(i, Math.max(map.view.s * 2.5, map.fitting * 4)); },
   });
 
   // A point is pointed at from beside the map
