@@ -58,13 +58,13 @@ class TestPage(PageSuite):
         filled(session)
         return Journal(session, **view)
 
-    def test_a_linked_pair_follows_without_kernel(self, chrome, session, tmp_path):
+    def test_a_linked_pair_follows_without_kernel(self, exports):
         # A journal shows no component or sample; two of them are in focus each for itself.
-        with self.exported(chrome, session, tmp_path / "page.html", n=2) as opened:
-            left, right = opened.page.locator(".wb-journal").all()
-            left.locator(".wb-pin").nth(1).click()
-            assert left.locator(".wb-pin.wb-current").count() == 1 and right.locator(".wb-pin.wb-current").count() == 0
-            assert opened.errors == [] and opened.asked_for == []
+        opened = exports.opened(n=2)
+        left, right = opened.page.locator(".wb-journal").all()
+        left.locator(".wb-pin").nth(1).click()
+        assert left.locator(".wb-pin.wb-current").count() == 1 and right.locator(".wb-pin.wb-current").count() == 0
+        assert opened.errors == [] and opened.asked_for == []
 
     def test_all_pins_are_there_in_full_and_in_order(self, chrome, session, tmp_path):
         pins = filled(session)

@@ -36,13 +36,13 @@ class TestPage(PageSuite):
     def make(self, session, **view):
         return RunBar(session, **{"is_open": True, **view})
 
-    def test_a_linked_pair_follows_without_kernel(self, chrome, session, tmp_path):
+    def test_a_linked_pair_follows_without_kernel(self, exports):
         # A bar shows no component or sample; two of them are open and closed each for itself.
-        with self.exported(chrome, session, tmp_path / "page.html", n=2) as opened:
-            left, right = opened.page.locator(".wb-run").all()
-            left.locator('button:text("Details")').click()
-            assert left.locator(".wb-run-details").is_hidden() and right.locator(".wb-run-details").is_visible()
-            assert opened.errors == [] and opened.asked_for == []
+        opened = exports.opened(n=2)
+        left, right = opened.page.locator(".wb-run").all()
+        left.locator('button:text("Details")').click()
+        assert left.locator(".wb-run-details").is_hidden() and right.locator(".wb-run-details").is_visible()
+        assert opened.errors == [] and opened.asked_for == []
 
     def test_jobs_of_the_past_cannot_be_cancelled(self, chrome, session, tmp_path):
         begun, go = threading.Event(), threading.Event()
