@@ -50,11 +50,7 @@ class TestContractOfSamples(WidgetSuite):
         return NeuronMap(session, "bn2", of="samples", **view)
 
 
-@pytest.fixture
-def session():
-    made = FakeSession(components=300)
-    yield made
-    made.lane.close()
+SESSION = {"components": 300}
 
 
 @pytest.fixture

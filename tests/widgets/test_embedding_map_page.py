@@ -7,16 +7,11 @@ import pytest
 pytest.importorskip("playwright")
 
 import workbench as wb
-from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
-from workbench.testing.page_suite import ExportedPage, PageSuite
+from workbench.testing.browser import WidgetPage
+from workbench.testing.page_suite import ExportedPage, PageSuite, needs_browser
 from workbench.widgets import AtlasBrowser, NeuronMap
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = needs_browser
 
 
 class TestMapPage(PageSuite):
@@ -44,11 +39,7 @@ class TestMapOfSamplesPage(TestMapPage):
             assert (ink > 150) if dark else (20 < ink < 120)
 
 
-@pytest.fixture
-def session():
-    made = FakeSession(n=24, components=200)
-    yield made
-    made.lane.close()
+SESSION = {"n": 24, "components": 200}
 
 
 def ready(*widgets):

@@ -4,15 +4,12 @@ import pytest
 
 pytest.importorskip("playwright")
 
-from workbench.testing.browser import WidgetPage, chromium
+from workbench.testing.browser import WidgetPage
 from workbench.testing.fake_session import FakeSession
+from workbench.testing.page_suite import needs_browser
 from workbench.widgets import ComponentCard, HeatmapViewer, ModelTree, NeuronMap, SampleGrid
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")

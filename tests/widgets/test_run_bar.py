@@ -7,18 +7,11 @@ import pytest
 
 from workbench.core.errors import BadValueError, CancelledError, StoreError
 from workbench.session.deliver import flush
-from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
-from workbench.testing.page_suite import PageSuite
+from workbench.testing.browser import WidgetPage
+from workbench.testing.page_suite import PageSuite, needs_browser
 from workbench.testing.widget_suite import HOSTILE, Page, WidgetSuite
 from workbench.widgets import RunBar
 from workbench.widgets.pacing import Paced
-
-needs_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
 
 
 class TestContract(WidgetSuite):
@@ -30,7 +23,6 @@ class TestContract(WidgetSuite):
 
 
 class TestPage(PageSuite):
-    pytestmark = needs_browser
     kind = "run"
 
     def make(self, session, **view):
@@ -52,13 +44,6 @@ class TestPage(PageSuite):
             go.set()
             text = opened.page.locator(".wb-run").inner_text()
             assert "A long one" in text and opened.page.locator('.wb-run button:text("Cancel"):visible').count() == 0
-
-
-@pytest.fixture
-def session():
-    made = FakeSession()
-    yield made
-    made.lane.close()
 
 
 @pytest.fixture

@@ -18,11 +18,18 @@ from typing import Any
 
 import pytest
 
-from workbench.testing.browser import browser
+from workbench.testing.browser import browser, chromium
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import HOSTILE, WidgetTests
 
-__all__ = ["ExportedPage", "Exports", "PageSuite", "chrome", "findings"]
+__all__ = ["ExportedPage", "Exports", "PageSuite", "chrome", "findings", "needs_browser"]
+
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+"""Marks of tests that drive a browser, for ``pytestmark``."""
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +158,7 @@ class PageSuite(WidgetTests):
         The widget's word in its class names: ``.wb-atlas``.
     """
 
+    pytestmark = needs_browser
     kind = ""
 
     def choose(self, widget: Any) -> None:
