@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.sweeps.narrow import narrow, widen
 from workbench.sweeps.references import Block, Candidates, TopReferences
+from workbench.sweeps.squeeze import expand, squeeze
 from workbench.sweeps.tables import Pass
 
 __all__ = ["as_arrays", "block_of", "from_arrays", "reference_index", "tops_of", "wanted_arrays"]
@@ -36,7 +37,8 @@ def reference_index(
     Returns
     -------
     dict of tensors (component, k)
-        ``layer|kind|ids``, ``…|values``, ``…|peak``; whole numbers as `narrow` stores them, -inf in empty slots.
+        ``layer|kind|ids``, ``…|values``, ``…|peak``, each squeezed; whole numbers as `narrow` stores them, -inf in
+        empty slots.
     """
     tops = tops_of(layers, kinds, origins, k, per_origin=per_origin)
     names = sorted({name for one in tops for name in wanted_arrays(*one)})
@@ -69,13 +71,15 @@ def block_of(rows: Mapping[str, Tensor], layer: str, kind: str) -> Block:
     return Block(values, rows["sample"], rows["is_valid"], second[0] if second else None, peak)
 
 
-def as_arrays(found: Candidates, layer: str, kind: str, *, second: bool = False) -> dict[str, Tensor]:
-    """References as they are stored; with the second value where they are to be merged with others."""
+def as_arrays(found: Candidates, layer: str, kind: str, *, to_merge: bool = False) -> dict[str, Tensor]:
+    """References as they are stored: squeezed, or plain and with the second value where they are to be merged."""
     name = f"{layer}|{kind}"
     arrays = {f"{name}|ids": narrow(found.ids), f"{name}|values": found.values}
     if found.peak is not None:
         arrays[f"{name}|peak"] = narrow(found.peak)
-    if second and found.second is not None:
+    if not to_merge:
+        return {name: squeeze(array) for name, array in arrays.items()}
+    if found.second is not None:
         arrays[f"{name}|second"] = found.second
     return arrays
 
@@ -84,8 +88,8 @@ def from_arrays(arrays: Mapping[str, Tensor], layer: str, kind: str) -> Candidat
     """References as `as_arrays` stored them."""
     name = f"{layer}|{kind}"
     return Candidates(
-        widen(arrays[f"{name}|ids"]),
-        arrays[f"{name}|values"],
+        widen(expand(arrays[f"{name}|ids"])),
+        expand(arrays[f"{name}|values"]),
         arrays.get(f"{name}|second"),
-        widen(arrays[f"{name}|peak"], torch.int32),
+        widen(expand(arrays[f"{name}|peak"]), torch.int32),
     )

@@ -36,8 +36,8 @@ __all__ = [
 KEPT_REFERENCES = 40
 """References per component that a sweep keeps; who asks for more has the tables read again."""
 
-REFERENCES_VERSION = 5
-"""Raised when references change: 2, equal activations are ordered by their mean; 5, whole numbers in fewest bytes."""
+REFERENCES_VERSION = 6
+"""Raised when references change: 2, equal activations are ordered by their mean; 6, stored in fewer bytes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,7 +108,7 @@ class BestRows:
         made: dict[str, Tensor] = {}
         for (layer, kind), top in self._tops.items():
             best = top.result().each(lambda t, _: t[:, : len(ids)].contiguous())
-            made |= as_arrays(best, layer, kind, second=True)
+            made |= as_arrays(best, layer, kind, to_merge=True)
         return {**made, **self._rows.arrays(ids)}
 
     def _choose(self) -> None:
