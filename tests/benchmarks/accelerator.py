@@ -1,12 +1,14 @@
 """On the accelerator, if there is one: an LRP pass and a whole sweep against the bare pass; equality with the CPU.
 
 Process time says little about a device that works on its own, so this benchmark takes wall time, waits for the device
-at both ends, and hands the inputs of the bare pass over as the sweep does. Pictures are noise: only time counts.
+at both ends, and hands the inputs of the bare pass over as the sweep does. Pictures are noise: only time counts. The
+bare pass computes in float32 as we do; how fast it is with torch's default for convolutions, TF32, stands beside it.
 """
 
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +18,8 @@ import torch
 from tests.benchmarks.common import MODELS, Case, Times, emit, largest_difference, options, ratio
 from tests.benchmarks.sweep_index import Swept, sweeping
 from workbench.attribution.crp import explain
-from workbench.models.handle import ModelHandle, choose_device
+from workbench.models.device import choose_device, exactly
+from workbench.models.handle import ModelHandle
 from workbench.models.zoo import build
 from workbench.testing.nets import randomised
 
@@ -25,6 +28,8 @@ def main() -> None:
     """Measure and print."""
     chosen = options(__doc__, images=1024, models=("resnet18", "efficientnet_lite0"))
     device = choose_device("auto")
+    if device.type != "cpu":  # what feeds the device may use all cores
+        torch.set_num_threads(os.cpu_count() or 1)
     results = {name: measure(name, chosen.images, chosen.repeats, device) for name in chosen.models}
     emit("accelerator", results, device=name_of(device))
 
@@ -43,8 +48,18 @@ def measure(name: str, n: int, repeats: int, device: torch.device) -> dict[str, 
     batch, memory_format = fastest(bare, x, device)
     bare.to(memory_format=memory_format)
     swept: list[Swept] = []
+
+    def passes() -> None:
+        for part in x.split(batch):
+            forward_backward(bare, part, device, memory_format)
+
+    def exact_passes() -> None:
+        with exactly(device):
+            passes()
+
     contenders: dict[str, Callable[[], Any]] = {
-        "bare": lambda: [forward_backward(bare, part, device, memory_format) for part in x.split(batch)],
+        "bare": exact_passes,
+        "tf32": passes,
         "lrp": lambda: [explain(one.handle, part) for part in x.split(batch)],
         "sweep": sweeping(one, swept, relevance=True),
     }
@@ -55,6 +70,7 @@ def measure(name: str, n: int, repeats: int, device: torch.device) -> dict[str, 
         "sweep": ratio(times["sweep"], times["bare"])["ratio"],
         "unit": f"forward + backward to the input, {n} images, batch {batch}, wall time",
         "bare_images_per_second": round(n / min(times["bare"].wall)),
+        "bare_tf32_images_per_second": round(n / min(times["tf32"].wall)),
         "sweep_images_per_second": round(n / min(times["sweep"].wall)),
         "largest_difference_to_cpu": largest_difference(there, here),
     }

@@ -18,7 +18,8 @@ from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import Attribution, ReferenceSet
 from workbench.data.torch_data import as_image
-from workbench.models.handle import ModelHandle, is_out_of_memory
+from workbench.models.device import is_out_of_memory
+from workbench.models.handle import ModelHandle
 from workbench.session.pictures import MODES, View, peak_tiles, views
 from workbench.session.tables import KEPT_REFERENCES, Tables
 from workbench.store.recipe import Recipe

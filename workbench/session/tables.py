@@ -242,7 +242,9 @@ class Tables(SessionBase):
         found = Pass(run_sweep(planned, self.model, self.data, self.store, progress=progress), len(self.data))
         self.store.get_or_make(
             self._index_recipe(found),
-            lambda: reference_index(found, planned.layers, planned.kinds, self.data.origins, KEPT_REFERENCES),
+            lambda: reference_index(
+                found, planned.layers, planned.kinds, self.data.origins, KEPT_REFERENCES, device=self.model.device
+            ),
         )
         return planned
 
@@ -413,8 +415,14 @@ class Tables(SessionBase):
         made = self.store.get_or_make(
             recipe,
             lambda: reference_index(
-                found, [layer], [by], self.data.origins, max(k, KEPT_REFERENCES), per_origin=per_origin
-            ),
+                found,
+                [layer],
+                [by],
+                self.data.origins,
+                max(k, KEPT_REFERENCES),
+                per_origin=per_origin,
+                device=self.model.device,
+            ),  # fmt: skip
         )
         return from_arrays(made, layer, by), recipe.digest
 

@@ -19,8 +19,9 @@ _COLUMNS = {"activation": ("max", "mean"), "relevance": ("relevance",)}
 
 
 def reference_index(
-    found: Pass, layers: Sequence[str], kinds: Sequence[str], origins: np.ndarray, k: int, *, per_origin: int = 1
-) -> dict[str, Tensor]:
+    found: Pass, layers: Sequence[str], kinds: Sequence[str], origins: np.ndarray, k: int, *, per_origin: int = 1,
+    device: torch.device | str = "cpu",
+) -> dict[str, Tensor]:  # fmt: skip
     """The `k` strongest samples of each component of all layers; every shard of the pass is read once.
 
     Parameters
@@ -33,6 +34,8 @@ def reference_index(
     origins : (data,) int64
         Original picture of each sample id.
     k, per_origin : int
+    device : torch.device or str
+        Where they are chosen.
 
     Returns
     -------
@@ -44,7 +47,7 @@ def reference_index(
     names = sorted({name for one in tops for name in wanted_arrays(*one)})
     for shard in found.blocks(names):
         for one, top in tops.items():
-            top.add(block_of(shard, *one))
+            top.add(block_of(shard, *one).to(device))
     made: dict[str, Tensor] = {}
     for one, top in tops.items():
         made |= as_arrays(top.result(), *one)

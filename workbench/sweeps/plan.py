@@ -18,6 +18,7 @@ from workbench.attribution.zennit_text import zennit_digest
 from workbench.core import check
 from workbench.core.errors import BadValueError, DataError, UnknownSampleError
 from workbench.store.recipe import Recipe
+from workbench.sweeps.reader import reading_threads
 from workbench.sweeps.references import KEPT_REFERENCES, REFERENCES_VERSION
 
 if TYPE_CHECKING:
@@ -236,16 +237,16 @@ def measured(plan: SweepPlan, handle: ModelHandle, data: Dataset | None = None) 
     """The plan with its expected time, from a forward pass and a few pictures that are timed once per handle."""
     if "measured" not in handle.kept:
         x = handle.example(4)
-        handle(x)
+        handle(x).cpu()
         started = time.perf_counter()
-        handle(x)
+        handle(x).cpu()  # what a device was given is done when its result is there
         handle.kept["measured"] = (time.perf_counter() - started) / len(x)
     seconds = handle.kept["measured"] * (3.5 if plan.rule is not None else 1.1)
     if data is not None:
         key = f"reading {data.fingerprint.digest}"
         if key not in handle.kept:
             handle.kept[key] = _reading_time(data, plan.samples)
-        seconds += handle.kept[key]
+        seconds += handle.kept[key] / reading_threads(handle, data)
     return replace(plan, seconds_per_sample=seconds)
 
 
