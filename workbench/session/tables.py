@@ -14,6 +14,7 @@ from workbench.attribution.crp import rule_of
 from workbench.core import check
 from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteError
 from workbench.core.results import ActivationTable, ReferenceSet
+from workbench.core.words import count
 from workbench.session.base import SessionBase
 from workbench.sweeps.held import StoredLayer, pass_coverage, stored_layers
 from workbench.sweeps.index import from_arrays, reference_index
@@ -438,7 +439,7 @@ class Tables(SessionBase):
             params={**chosen, "k": k, "per_origin": per_origin, "pass": found.shards.recipe.digest,
                     "extent": found.extent},
             result_version=REFERENCES_VERSION,
-            title=f"references of {layer} by {by}" if layer else f"references of {n_layers} layers",
+            title=f"references of {layer} by {by}" if layer else f"references of {count(n_layers, 'layer')}",
         )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from workbench.attribution.rules import Composite
 from workbench.attribution.zennit_text import zennit_digest
 from workbench.core import check
 from workbench.core.errors import BadValueError, DataError, UnknownSampleError
+from workbench.core.words import count
 from workbench.store.recipe import Recipe
 from workbench.sweeps.reader import reading_threads
 from workbench.sweeps.references import KEPT_REFERENCES, REFERENCES_VERSION
@@ -140,7 +141,7 @@ class SweepPlan:
         what = what if self.rule is None else f"{what} ({rule_name(self.rule)}, {self.target})"
         what = f"references by {what}" if self.keep == "references" else what
         part = f" of {self.n_data}" if self.is_subset else ""
-        return f"{what} of {len(self.layers)} layers over {len(self.samples)}{part} samples: {self.cost}"
+        return f"{what} of {count(len(self.layers), 'layer')} over {len(self.samples)}{part} samples: {self.cost}"
 
 
 def plan_sweep(
@@ -219,7 +220,7 @@ def plan_sweep(
             params=params,
             precision=str(handle.dtype).removeprefix("torch."),
             result_version=RESULT_VERSION,
-            title=f"{what} of {len(names)} layers of {handle.card.name} over {data.name}",
+            title=f"{what} of {count(len(names), 'layer')} of {handle.card.name} over {data.name}",
         ),
         row_bytes=row_bytes,
         memory_bytes=handle.size_bytes * (3 if rule is not None else 1)
@@ -306,7 +307,7 @@ def _ids(samples: Any, n: int) -> np.ndarray:
     try:
         ids = np.asarray(samples if hasattr(samples, "__array__") else list(samples))
     except (TypeError, ValueError):
-        ids = np.zeros(0)
+        ids = np.zeros(1)  # no whole number either
     if ids.dtype == bool and ids.shape == (n,):
         ids = np.flatnonzero(ids)
     if ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or len(ids) == 0):
