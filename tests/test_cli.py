@@ -367,7 +367,7 @@ def test_sweep_may_keep_references_alone(capsys, toy_store):
     assert status == 0 and out == f"Complete: features.11 over 40 of 1 200 samples, in {toy_store}\n"
     assert [(e.kind, e.n_samples) for e in DiskStore().entries()] == [("references", 40)]
     status, out, _ = run(capsys, "status")
-    assert status == 0 and "references of 1 layers" in out
+    assert status == 0 and "references of 1 layer of" in out
 
 
 @pytest.mark.xdist_group("toy")

@@ -9,13 +9,15 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("name", ["lrp_pass", "sweep_index", "sweep_activations", "concept_maps", "memory"])
+@pytest.mark.parametrize(
+    "name", ["lrp_pass", "sweep_index", "sweep_activations", "concept_maps", "memory", "accelerator"]
+)
 def test_it_runs_and_what_it_computes_is_right(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--quick"])
     importlib.import_module(f"tests.benchmarks.{name}").main()
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["name"] == name and line["ratio"] > 0 and line["unit"]
-    for key in ("largest_difference_to_zennit", "largest_difference_to_single_maps"):
+    for key in ("largest_difference_to_zennit", "largest_difference_to_single_maps", "largest_difference_to_cpu"):
         assert line.get(key, 0) <= 1e-5
     assert line.get("top_k_cells_right", 1) == 1
 

@@ -16,9 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from workbench.attribution.crp import explain
-from workbench.core.errors import BadValueError, ModelError, NotFiniteError, OutOfBudgetError
+from workbench.core.errors import ModelError, NotFiniteError
 from workbench.core.results import Edit
-from workbench.models.handle import choose_device, is_out_of_memory
 from workbench.testing.nets import handle_of, randomised, small_vgg
 
 SHAPE = (3, 17, 13)
@@ -360,30 +359,6 @@ def test_a_module_with_hooks_of_its_own_keeps_them():
     before = len(seen)
     explain(handle, torch.randn(1, *SHAPE), record=["6"])
     assert len(seen) == before + 1
-
-
-# --- devices ---------------------------------------------------------------------------------------------------------
-
-
-def test_devices_are_chosen_and_checked():
-    assert choose_device("cpu").type == "cpu"
-    assert choose_device("auto").type in ("cpu", "cuda", "mps")
-    for wrong in ("cpuu", "cuda:99", "tpu"):
-        with pytest.raises(BadValueError, match=f'No device "{wrong}"') as error:
-            choose_device(wrong)
-        assert '"cpu"' in error.value.hint
-
-
-def test_out_of_memory_is_recognised():
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
-    assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
-    assert is_out_of_memory(MemoryError())
-    assert not is_out_of_memory(RuntimeError("shapes do not match"))
-    assert not is_out_of_memory(ValueError("out of memory"))
-    assert not is_out_of_memory(OutOfBudgetError("no more"))
-    with pytest.raises(RuntimeError) as error:
-        torch.empty(1 << 60)
-    assert is_out_of_memory(error.value)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

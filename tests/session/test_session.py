@@ -273,6 +273,7 @@ REFUSED = {
     "a truth value": (lambda s: s.explain(True), UnknownSampleError, "No sample True"),
     "a condition's layer": (lambda s: s.explain(1, given="relub/unit/2"), UnknownLayerError, '"relu_b"'),
     "a condition": (lambda s: s.explain(1, given=["relu_b/unit/7"]), UnknownComponentError, "7"),
+    "a number as a condition": (lambda s: s.explain(1, given=5), UnknownComponentError, "layer/basis/index"),
     "a recorded layer": (lambda s: s.explain(1, record="relu_c"), UnknownLayerError, "Nearest"),
     "an output": (lambda s: s.explain(1, "logit:4"), BadValueError, "4"),
     "a target": (lambda s: s.explain(1, "best"), BadValueError, '"top"'),

@@ -100,7 +100,7 @@ def test_samples_may_be_named_in_many_ways(samples, expected):
 
 
 @pytest.mark.parametrize(
-    "samples", [0, -2, True, [], slice(5, 5), [1.5], "all", [[1, 2]], [True, False], np.zeros(9, bool)]
+    "samples", [0, -2, True, [], slice(5, 5), [1.5], 2.5, "all", [[1, 2]], [True, False], np.zeros(9, bool)]
 )
 def test_samples_that_mean_nothing(samples):
     with pytest.raises(BadValueError):

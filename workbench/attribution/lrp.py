@@ -21,6 +21,7 @@ from workbench.attribution.kernels import MaxPool, PassThrough, RuledLinear, Rul
 from workbench.attribution.linear import LinearMap, PadSame, Use, is_nonnegative, mark_nonnegative
 from workbench.attribution.rules import Composite, Rule, RuleTable, assign
 from workbench.core.errors import BadValueError, ModelError, NotFiniteError, RuleError
+from workbench.models.device import exactly
 from workbench.models.hooks import patched_forward, record
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def ruled_forward(
     def keep(name: str, tensor: Tensor) -> None:
         tensors[name], versions[name] = tensor, tensor._version
 
-    with ExitStack() as until_closed, torch.enable_grad():
+    with ExitStack() as until_closed, torch.enable_grad(), exactly(handle.device):
         if rule is not None and not isinstance(rule, Composite):
             until_closed.enter_context(_zennit(handle, rule))
         x = x.detach().requires_grad_()

@@ -88,7 +88,11 @@ class Dataset(Tagged, ABC):
     ----------
     has_own_transform : bool
         Whether somebody chose the transform.
+    reads_in_parallel : bool
+        Whether several threads may read at the same time; sweeps on a device then do.
     """
+
+    reads_in_parallel = True
 
     def __init__(
         self,

@@ -57,6 +57,8 @@ class TorchData(Dataset):
         Not given: the name of the data set's class.
     """
 
+    reads_in_parallel = False  # nobody promised it of other people's code: two threads may share an open file
+
     def __init__(
         self, dataset: Any, *, classes: Sequence[str] | None = None, transform: Any = None, name: str | None = None
     ):

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from workbench.core.errors import BadValueError, ModelError, NotFiniteError, OutOfBudgetError
+from workbench.core.errors import ModelError, NotFiniteError
 from workbench.core.ids import Fingerprint
 from workbench.core.results import Edit
 from workbench.models.canonize import canonical_copy, private_copy
 from workbench.models.code import code_identity
+from workbench.models.device import exactly, wake
 from workbench.models.edits import activation_edits, apply_weight_edits, check_edits
 from workbench.models.hooks import record, stoppable
 from workbench.models.layers import LayerTable, probe
@@ -24,7 +25,7 @@ from workbench.models.layers import LayerTable, probe
 if TYPE_CHECKING:
     from workbench.models.card import Card
 
-__all__ = ["ModelHandle", "choose_device", "is_out_of_memory"]
+__all__ = ["ModelHandle"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class ModelHandle:
         """Move the copy to a device."""
         self.device = torch.device(device)
         self.module.to(self.device)
+        wake(self.device)
         self._set_format(torch.channels_last if self._wants_channels_last() else torch.contiguous_format)
         self.kept.clear()
         return self
@@ -209,7 +211,7 @@ class ModelHandle:
 
     @contextmanager
     def edited(self, wrap: Callable[[Any], Any] | None = None) -> Iterator[None]:
-        """What holds for every pass: activation edits, and that a cancelled job ends between two modules.
+        """What holds for every pass: activation edits, exact products, and that a cancelled job ends between modules.
 
         Parameters
         ----------
@@ -217,6 +219,7 @@ class ModelHandle:
             Makes another function of each edit, as relevance rules do.
         """
         with ExitStack() as stack:
+            stack.enter_context(exactly(self.device))
             stack.enter_context(stoppable(self.module))
             if self._changes:
                 changes = {k: wrap(v) for k, v in self._changes.items()} if wrap else self._changes
@@ -251,34 +254,6 @@ class ModelHandle:
         return (
             f"<model {self.fingerprint} on {self.device}, {len(self.layers)} layers, {self.n_classes} outputs{edits}>"
         )
-
-
-def choose_device(device: str = "auto") -> torch.device:
-    """The device for ``auto`` (GPU where there is one), or the one named.
-
-    Raises
-    ------
-    BadValueError
-        If the device is not there.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise BadValueError(f'No device "{device}": {error}', hint='Use "auto", "cpu" or "cuda".') from error
-    return chosen
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out, on any device."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not isinstance(error, OutOfBudgetError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
 def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerprint:

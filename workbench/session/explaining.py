@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import Attribution, ReferenceSet
 from workbench.data.torch_data import as_image
-from workbench.models.handle import ModelHandle, is_out_of_memory
+from workbench.models.device import is_out_of_memory
+from workbench.models.handle import ModelHandle
 from workbench.session.pictures import MODES, View, peak_tiles, views
 from workbench.session.tables import KEPT_REFERENCES, Tables
 from workbench.store.recipe import Recipe
@@ -66,8 +67,8 @@ class Explaining(Tables):
             Input from outside, instead of `sample`. Tensors are taken as they are, pictures pass through the transform.
         """
         chosen, goal = self._rule_and_target(rule, target)
-        given = [given] if isinstance(given, (str, ComponentId)) else list(given)
-        given = [str(self.model.layers.component(c)) for c in given]
+        addresses = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
+        given = [str(self.model.layers.component(c)) for c in addresses]
         record = [record] if isinstance(record, str) else list(record)
         if x is not None:
             batch = self._outside(x)

@@ -14,7 +14,8 @@ from workbench.core import check
 from workbench.core.config import settings
 from workbench.core.errors import BadValueError, ModelError
 from workbench.core.results import Edit
-from workbench.models.handle import ModelHandle, choose_device
+from workbench.models.device import choose_device
+from workbench.models.handle import ModelHandle
 from workbench.session.samples import Samples
 from workbench.session.tables import DEFAULT_RULE
 from workbench.store import Store

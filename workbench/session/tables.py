@@ -14,6 +14,7 @@ from workbench.attribution.crp import rule_of
 from workbench.core import check
 from workbench.core.errors import BadValueError, DamagedEntryError, IncompleteError
 from workbench.core.results import ActivationTable, ReferenceSet
+from workbench.core.words import count
 from workbench.session.base import SessionBase
 from workbench.sweeps.held import StoredLayer, pass_coverage, stored_layers
 from workbench.sweeps.index import from_arrays, reference_index
@@ -242,7 +243,9 @@ class Tables(SessionBase):
         found = Pass(run_sweep(planned, self.model, self.data, self.store, progress=progress), len(self.data))
         self.store.get_or_make(
             self._index_recipe(found),
-            lambda: reference_index(found, planned.layers, planned.kinds, self.data.origins, KEPT_REFERENCES),
+            lambda: reference_index(
+                found, planned.layers, planned.kinds, self.data.origins, KEPT_REFERENCES, device=self.model.device
+            ),
         )
         return planned
 
@@ -413,8 +416,14 @@ class Tables(SessionBase):
         made = self.store.get_or_make(
             recipe,
             lambda: reference_index(
-                found, [layer], [by], self.data.origins, max(k, KEPT_REFERENCES), per_origin=per_origin
-            ),
+                found,
+                [layer],
+                [by],
+                self.data.origins,
+                max(k, KEPT_REFERENCES),
+                per_origin=per_origin,
+                device=self.model.device,
+            ),  # fmt: skip
         )
         return from_arrays(made, layer, by), recipe.digest
 
@@ -430,7 +439,7 @@ class Tables(SessionBase):
             params={**chosen, "k": k, "per_origin": per_origin, "pass": found.shards.recipe.digest,
                     "extent": found.extent},
             result_version=REFERENCES_VERSION,
-            title=f"references of {layer} by {by}" if layer else f"references of {n_layers} layers",
+            title=f"references of {layer} by {by}" if layer else f"references of {count(n_layers, 'layer')}",
         )  # fmt: skip
 
 

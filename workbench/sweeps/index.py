@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.sweeps.narrow import narrow, widen
 from workbench.sweeps.references import Block, Candidates, TopReferences
+from workbench.sweeps.squeeze import expand, squeeze
 from workbench.sweeps.tables import Pass
 
 __all__ = ["as_arrays", "block_of", "from_arrays", "reference_index", "tops_of", "wanted_arrays"]
@@ -18,8 +19,9 @@ _COLUMNS = {"activation": ("max", "mean"), "relevance": ("relevance",)}
 
 
 def reference_index(
-    found: Pass, layers: Sequence[str], kinds: Sequence[str], origins: np.ndarray, k: int, *, per_origin: int = 1
-) -> dict[str, Tensor]:
+    found: Pass, layers: Sequence[str], kinds: Sequence[str], origins: np.ndarray, k: int, *, per_origin: int = 1,
+    device: torch.device | str = "cpu",
+) -> dict[str, Tensor]:  # fmt: skip
     """The `k` strongest samples of each component of all layers; every shard of the pass is read once.
 
     Parameters
@@ -32,17 +34,20 @@ def reference_index(
     origins : (data,) int64
         Original picture of each sample id.
     k, per_origin : int
+    device : torch.device or str
+        Where they are chosen.
 
     Returns
     -------
     dict of tensors (component, k)
-        ``layer|kind|ids``, ``…|values``, ``…|peak``; whole numbers as `narrow` stores them, -inf in empty slots.
+        ``layer|kind|ids``, ``…|values``, ``…|peak``, each squeezed; whole numbers as `narrow` stores them, -inf in
+        empty slots.
     """
     tops = tops_of(layers, kinds, origins, k, per_origin=per_origin)
     names = sorted({name for one in tops for name in wanted_arrays(*one)})
     for shard in found.blocks(names):
         for one, top in tops.items():
-            top.add(block_of(shard, *one))
+            top.add(block_of(shard, *one).to(device))
     made: dict[str, Tensor] = {}
     for one, top in tops.items():
         made |= as_arrays(top.result(), *one)
@@ -69,13 +74,15 @@ def block_of(rows: Mapping[str, Tensor], layer: str, kind: str) -> Block:
     return Block(values, rows["sample"], rows["is_valid"], second[0] if second else None, peak)
 
 
-def as_arrays(found: Candidates, layer: str, kind: str, *, second: bool = False) -> dict[str, Tensor]:
-    """References as they are stored; with the second value where they are to be merged with others."""
+def as_arrays(found: Candidates, layer: str, kind: str, *, to_merge: bool = False) -> dict[str, Tensor]:
+    """References as they are stored: squeezed, or plain and with the second value where they are to be merged."""
     name = f"{layer}|{kind}"
     arrays = {f"{name}|ids": narrow(found.ids), f"{name}|values": found.values}
     if found.peak is not None:
         arrays[f"{name}|peak"] = narrow(found.peak)
-    if second and found.second is not None:
+    if not to_merge:
+        return {name: squeeze(array) for name, array in arrays.items()}
+    if found.second is not None:
         arrays[f"{name}|second"] = found.second
     return arrays
 
@@ -84,8 +91,8 @@ def from_arrays(arrays: Mapping[str, Tensor], layer: str, kind: str) -> Candidat
     """References as `as_arrays` stored them."""
     name = f"{layer}|{kind}"
     return Candidates(
-        widen(arrays[f"{name}|ids"]),
-        arrays[f"{name}|values"],
+        widen(expand(arrays[f"{name}|ids"])),
+        expand(arrays[f"{name}|values"]),
         arrays.get(f"{name}|second"),
-        widen(arrays[f"{name}|peak"], torch.int32),
+        widen(expand(arrays[f"{name}|peak"]), torch.int32),
     )

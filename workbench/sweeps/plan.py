@@ -17,7 +17,9 @@ from workbench.attribution.rules import Composite
 from workbench.attribution.zennit_text import zennit_digest
 from workbench.core import check
 from workbench.core.errors import BadValueError, DataError, UnknownSampleError
+from workbench.core.words import count
 from workbench.store.recipe import Recipe
+from workbench.sweeps.reader import reading_threads
 from workbench.sweeps.references import KEPT_REFERENCES, REFERENCES_VERSION
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class SweepPlan:
         what = what if self.rule is None else f"{what} ({rule_name(self.rule)}, {self.target})"
         what = f"references by {what}" if self.keep == "references" else what
         part = f" of {self.n_data}" if self.is_subset else ""
-        return f"{what} of {len(self.layers)} layers over {len(self.samples)}{part} samples: {self.cost}"
+        return f"{what} of {count(len(self.layers), 'layer')} over {len(self.samples)}{part} samples: {self.cost}"
 
 
 def plan_sweep(
@@ -218,7 +220,7 @@ def plan_sweep(
             params=params,
             precision=str(handle.dtype).removeprefix("torch."),
             result_version=RESULT_VERSION,
-            title=f"{what} of {len(names)} layers of {handle.card.name} over {data.name}",
+            title=f"{what} of {count(len(names), 'layer')} of {handle.card.name} over {data.name}",
         ),
         row_bytes=row_bytes,
         memory_bytes=handle.size_bytes * (3 if rule is not None else 1)
@@ -236,16 +238,16 @@ def measured(plan: SweepPlan, handle: ModelHandle, data: Dataset | None = None) 
     """The plan with its expected time, from a forward pass and a few pictures that are timed once per handle."""
     if "measured" not in handle.kept:
         x = handle.example(4)
-        handle(x)
+        handle(x).cpu()
         started = time.perf_counter()
-        handle(x)
+        handle(x).cpu()  # what a device was given is done when its result is there
         handle.kept["measured"] = (time.perf_counter() - started) / len(x)
     seconds = handle.kept["measured"] * (3.5 if plan.rule is not None else 1.1)
     if data is not None:
         key = f"reading {data.fingerprint.digest}"
         if key not in handle.kept:
             handle.kept[key] = _reading_time(data, plan.samples)
-        seconds += handle.kept[key]
+        seconds += handle.kept[key] / reading_threads(handle, data)
     return replace(plan, seconds_per_sample=seconds)
 
 
@@ -305,7 +307,7 @@ def _ids(samples: Any, n: int) -> np.ndarray:
     try:
         ids = np.asarray(samples if hasattr(samples, "__array__") else list(samples))
     except (TypeError, ValueError):
-        ids = np.zeros(0)
+        ids = np.zeros(1)  # no whole number either
     if ids.dtype == bool and ids.shape == (n,):
         ids = np.flatnonzero(ids)
     if ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or len(ids) == 0):

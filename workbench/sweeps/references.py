@@ -36,8 +36,8 @@ __all__ = [
 KEPT_REFERENCES = 40
 """References per component that a sweep keeps; who asks for more has the tables read again."""
 
-REFERENCES_VERSION = 5
-"""Raised when references change: 2, equal activations are ordered by their mean; 5, whole numbers in fewest bytes."""
+REFERENCES_VERSION = 6
+"""Raised when references change: 2, equal activations are ordered by their mean; 6, stored in fewer bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,11 @@ class Block:
     is_valid: Tensor
     second: Tensor | None = None
     peak: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Block:
+        """The same on a device, where its best rows are then chosen."""
+        columns = (self.values, self.ids, self.is_valid, self.second, self.peak)
+        return Block(*(None if t is None else t.to(device) for t in columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +123,7 @@ def pack(values: Tensor, ids: Tensor, is_valid: Tensor) -> Tensor:
     used = values[is_valid]
     if not bool(torch.isfinite(used).all()):
         raise NotFiniteError("NaN or infinity among the pooled values of valid samples.", hint="Sweep the layer again.")
-    keys = torch.full(values.shape, _EMPTY, dtype=torch.int64)
+    keys = torch.full(values.shape, _EMPTY, dtype=torch.int64, device=values.device)
     keys[is_valid] = _key(used, ids[is_valid].to(torch.int64).unsqueeze(1))
     return keys
 
@@ -162,18 +167,23 @@ class TopReferences:
 
     def add(self, block: Block) -> None:
         """Take a block into account."""
-        self.merge(_best_of(block, self._origin_of, self.k, self.per_origin))
+        self.merge(_best_of(block, self._origins_on(block.values), self.k, self.per_origin))
 
     def merge(self, found: Candidates) -> None:
         """Take into account what was chosen from other samples."""
         parts = [found] if self._best is None else [self._best, found]
-        self._best = merged(parts, self._origin_of, self.k, per_origin=self.per_origin)
+        self._best = merged(parts, self._origins_on(found.values), self.k, per_origin=self.per_origin)
 
     def result(self) -> Candidates:
-        """The references: (component, k)."""
+        """The references: (component, k), on the CPU."""
         if self._best is None:
             raise NotFiniteError("There is no sample to choose references from.")
-        return self._best
+        return self._best.each(lambda t, _: t.cpu())
+
+    def _origins_on(self, like: Tensor) -> Tensor:
+        if self._origin_of.device != like.device:
+            self._origin_of = self._origin_of.to(like.device)
+        return self._origin_of
 
 
 def top_references(
@@ -227,7 +237,7 @@ def _best_of(block: Block, origin_of: Tensor, k: int, per_origin: int) -> Candid
     if order is not None:  # keys hold the row, which then decides as the id would
         columns = (block.values, block.ids, block.is_valid, block.second, block.peak)
         block = Block(*(None if t is None else t[order] for t in columns))
-    rows = torch.arange(len(block.ids))
+    rows = torch.arange(len(block.ids), device=block.ids.device)
     every = keys = pack(block.values, rows, block.is_valid)
     if per_origin:
         keys = torch.cat(list(_best_per_origin(keys, origin_of[block.ids], per_origin)))
@@ -308,7 +318,7 @@ def _has_ties(keys: Tensor, least: Tensor | None) -> Tensor:
 def _occurrence(groups: Tensor) -> Tensor:
     """How often the same number stood earlier in the row, (row, column)."""
     ordered, order = groups.sort(dim=1, stable=True)
-    place = torch.arange(groups.shape[1]).expand_as(groups)
+    place = torch.arange(groups.shape[1], device=groups.device).expand_as(groups)
     is_new = torch.ones_like(groups, dtype=torch.bool)
     is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     start = torch.where(is_new, place, 0).cummax(1).values
@@ -323,7 +333,7 @@ def _best_per_origin(keys: Tensor, origins: Tensor, per_origin: int) -> Iterator
         return
     index = where.unsqueeze(1).expand_as(keys)
     for turn in range(per_origin):
-        best = torch.full((len(unique), keys.shape[1]), _EMPTY, dtype=torch.int64)
+        best = keys.new_full((len(unique), keys.shape[1]), _EMPTY)
         best.scatter_reduce_(0, index, keys, "amax")
         yield best
         if turn + 1 < per_origin:

@@ -73,10 +73,14 @@ class BestRows:
         Samples of the shard.
     columns : Columns
     origins : (data,) int64
+    device : torch.device or str
+        Where they are chosen.
     """
 
-    def __init__(self, plan: SweepPlan, ids: np.ndarray, columns: Columns, origins: np.ndarray):
-        self._ids = ids
+    def __init__(
+        self, plan: SweepPlan, ids: np.ndarray, columns: Columns, origins: np.ndarray, device: torch.device | str
+    ):
+        self._ids, self._device = ids, device
         self._rows = Rows(len(ids), {name: kind for name, kind in columns.items() if "|" not in name})
         of_layers = {name: kind for name, kind in columns.items() if "|" in name}
         self._held = Rows(min(plan.n_held, len(ids)), of_layers)
@@ -108,7 +112,7 @@ class BestRows:
         made: dict[str, Tensor] = {}
         for (layer, kind), top in self._tops.items():
             best = top.result().each(lambda t, _: t[:, : len(ids)].contiguous())
-            made |= as_arrays(best, layer, kind, second=True)
+            made |= as_arrays(best, layer, kind, to_merge=True)
         return {**made, **self._rows.arrays(ids)}
 
     def _choose(self) -> None:
@@ -116,7 +120,7 @@ class BestRows:
         self._held_ids += [0] * (n - len(self._held_ids))
         rows = {name: array[:n] for name, array in self._held.arrays(np.array(self._held_ids)).items()}
         for one, top in self._tops.items():
-            top.add(block_of(rows, *one))
+            top.add(block_of(rows, *one).to(self._device))
         self._held.is_valid[:] = False
         self._held_ids = []
         give_back()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,12 +13,13 @@ from torch import Tensor
 
 from workbench.attribution.lrp import ruled_forward
 from workbench.core.errors import NoPredictionError, NotFiniteError, OutOfBudgetError, StaleError
-from workbench.core.progress import Progress, SilentProgress, current_token
-from workbench.models.handle import is_out_of_memory
+from workbench.core.progress import Progress, SilentProgress
+from workbench.models.device import is_out_of_memory
 from workbench.models.hooks import record
 from workbench.sweeps.freed import give_back
 from workbench.sweeps.plan import SweepPlan
 from workbench.sweeps.pooling import pool_activations, pool_relevance
+from workbench.sweeps.reader import Reader, reading_threads
 from workbench.sweeps.rows import BestRows, Rows, columns_of
 from workbench.sweeps.tables import link_tables
 
@@ -92,10 +91,11 @@ def _fill(
     wanted = [plan.samples[plan.bounds[i][0] : plan.bounds[i][1]] for i in missing]
     parts = [ids for shard in wanted for ids in _batches(shard, plan.batch)]
     runner = _Runner(plan, handle, data)
-    with _Reader(data, parts, pin=handle.device.type == "cuda") as reader:
+    n_threads = reading_threads(handle, data)
+    with Reader(data, parts, n_threads=n_threads, pin=handle.device.type == "cuda") as reader:
         for i, ids in zip(missing, wanted, strict=True):
             rows: Rows | BestRows = (
-                BestRows(plan, ids, runner.columns, data.origins)
+                BestRows(plan, ids, runner.columns, data.origins, handle.device)
                 if plan.keep == "references"
                 else Rows(len(ids), runner.columns)
             )
@@ -206,59 +206,30 @@ class _Runner:
                 found.setdefault(f"{name}|relevance", torch.zeros_like(found[f"{name}|max"]))
         if output.ndim == 2:
             found["output"] = output
-        for name, value in (("output", output), *found.items()):
-            if value.dtype.is_floating_point and not bool(torch.isfinite(value).all()):
-                raise NotFiniteError(f'"{name}" is not finite.')
+        _check_finite({"output": output, **found})
+        return _at_home(found)
+
+
+def _check_finite(found: dict[str, Tensor]) -> None:
+    numbers = {name: value for name, value in found.items() if value.dtype.is_floating_point}
+    answers = torch.stack([torch.isfinite(value).all() for value in numbers.values()])  # the device is waited for once
+    for name, is_finite in zip(numbers, answers.tolist(), strict=True):
+        if not is_finite:
+            raise NotFiniteError(f'"{name}" is not finite.')
+
+
+def _at_home(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Everything on the CPU, by one transfer for each type: a network has hundreds of small columns."""
+    device = next(iter(found.values())).device
+    if device.type == "cpu":
         return found
-
-
-class _Reader:
-    """Reads the next batch in another thread while the model works on this one."""
-
-    def __init__(self, data: Dataset, parts: list[np.ndarray], *, pin: bool = False):
-        self.data, self.parts, self.pin = data, parts, pin
-        self._ready: queue.Queue[Any] = queue.Queue(maxsize=2)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="workbench-reader", daemon=True)
-
-    def __enter__(self) -> _Reader:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        while self._thread.is_alive():
-            try:
-                self._ready.get_nowait()
-            except queue.Empty:
-                self._thread.join(0.02)
-
-    def next(self) -> tuple[Tensor, list[int], list[Any]]:
-        """The next batch, as `Dataset.batch` gives it."""
-        item = self._wait()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def _wait(self) -> Any:
-        token = current_token()
-        while True:
-            try:  # the first batch may take a second to read, in which a cancelled sweep must end
-                return self._ready.get(timeout=None if token is None else 0.1)
-            except queue.Empty:
-                assert token is not None
-                token.raise_if_cancelled()
-
-    def _work(self) -> None:
-        for ids in self.parts:
-            if self._stop.is_set():
-                return
-            try:
-                x, read, skipped = self.data.batch(ids.tolist())
-                item: Any = (x.pin_memory() if self.pin and len(x) else x), read, skipped
-            except BaseException as error:  # handed to the sweep's own thread, which raises it
-                item = error
-            self._ready.put(item)
+    home: dict[str, Tensor] = {}
+    for dtype in {value.dtype for value in found.values()}:
+        some = {name: value.detach().flatten(1) if value.ndim > 1 else value[:, None] for name, value in found.items()
+                if value.dtype == dtype}  # fmt: skip
+        columns = torch.cat(list(some.values()), 1).cpu().split([value.shape[1] for value in some.values()], 1)
+        home |= {name: part.reshape(found[name].shape) for name, part in zip(some, columns, strict=True)}
+    return home
 
 
 def _batches(ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
