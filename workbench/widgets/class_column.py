@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import traitlets
 
 from workbench.core import check
 from workbench.core.errors import BadValueError
 from workbench.core.results import PointMap
+from workbench.widgets import wire
 from workbench.widgets.columns import described
 
-__all__ = ["COLUMN", "class_name", "class_payload", "classes_of", "for_class", "number_of"]
+__all__ = ["COLUMN", "ChoosesClass", "class_name", "class_payload", "classes_of", "for_class", "number_of"]
 
 COLUMN = "class_relevance"
 
@@ -70,3 +72,40 @@ def class_payload(made: PointMap, number: int | None) -> dict[str, Any]:
         return {}
     (facts,), values = described({COLUMN: made.column(COLUMN, number)})
     return {"number": number, "name": class_name(made, number), "facts": facts, "values": values[COLUMN]}
+
+
+class ChoosesClass(traitlets.HasTraits):
+    """The part of a map that lets a class be chosen; expects `map`, which it replaces by one with that class's column.
+
+    Attributes
+    ----------
+    _largest : PointMap or None
+        The map as it was made, with the largest relevance over all classes.
+    """
+
+    _largest: PointMap | None = None
+    map: PointMap | None
+
+    relevance_class = traitlets.Any(
+        None,
+        allow_none=True,
+        help="Number of the class (or its name, when set) whose relevance class_relevance is; None: the largest.",
+    ).tag(sync=True, view=True)
+    of_class = traitlets.Dict(help="The relevance for the chosen class: number, name, facts, one value per point.").tag(
+        sync=True, **wire.arrays
+    )
+
+    def _choose_class(self) -> None:
+        """Put another class's relevance into the column; the rest of the map stays as it is."""
+        if self._largest is not None and self.of_class.get("number") != self.relevance_class:
+            self.map = for_class(self._largest, self.relevance_class)
+            self.of_class = class_payload(self._largest, self.relevance_class)
+
+    @traitlets.validate("relevance_class")
+    def _is_class(self, proposal: Any) -> Any:
+        wanted = proposal["value"]
+        if isinstance(wanted, np.integer):
+            wanted = int(wanted)
+        if isinstance(wanted, bool) or not isinstance(wanted, (int, str, type(None))):
+            raise BadValueError(f"A class is chosen by its name or number; got {wanted!r}.")
+        return wanted if self._largest is None else number_of(self._largest, wanted)

@@ -9,15 +9,17 @@ import numpy as np
 import traitlets
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, StaleError, UnknownComponentError, UnknownSampleError, WorkbenchError
+from workbench.core.errors import BadValueError, StaleError, UnknownComponentError, UnknownSampleError
 from workbench.core.results import PointMap
-from workbench.session.deliver import deliver
 from workbench.widgets import class_column, linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
+from workbench.widgets.class_column import ChoosesClass
 from workbench.widgets.columns import first_column
 from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
+from workbench.widgets.map_fitting import Fitting
+from workbench.widgets.map_recorded import recorded_state, recordings
 from workbench.widgets.points import (
     blocks,
     check_filter,
@@ -37,14 +39,10 @@ __all__ = ["NeuronMap"]
 
 _MOST = 2_000_000
 _VALUES_BYTES = 1_500_000
-_RECORDED_BLOCKS = 48
-_RECORDED_NEAR = 4_000_000
-_RECORDED_CLASSES = 1_000_000
-_FIT = ("by", "distance", "n_neighbours", "seed")
 
 
 @register_widget("map", shows=PointMap)
-class NeuronMap(SessionWidget):
+class NeuronMap(ChoosesClass, Fitting, SessionWidget):
     """A scatter of a layer's components, or of samples: those that are alike lie together.
 
     Coordinates by PCA are drawn at once; UMAP's take their place when they are ready, and are kept in the store. The
@@ -91,11 +89,6 @@ class NeuronMap(SessionWidget):
     color_by = traitlets.Unicode("", help="Column that colours the points; empty for the first.").tag(
         sync=True, view=True
     )
-    relevance_class = traitlets.Any(
-        None,
-        allow_none=True,
-        help="Number of the class (or its name, when set) whose relevance class_relevance is; None: the largest.",
-    ).tag(sync=True, view=True)
     size_by = traitlets.Unicode("", help="Column of numbers that sizes the points; empty for one size.").tag(
         sync=True, view=True
     )
@@ -130,9 +123,6 @@ class NeuronMap(SessionWidget):
     values = traitlets.Dict(help="Columns by name, one number per point; those in use if all are too many.").tag(
         sync=True, **wire.arrays
     )
-    of_class = traitlets.Dict(help="The relevance for the chosen class: number, name, facts, one value per point.").tag(
-        sync=True, **wire.arrays
-    )
     near = traitlets.Dict(help="Neighbours of all points with their distances, unless they are too many.").tag(
         sync=True, **wire.arrays
     )
@@ -157,7 +147,6 @@ class NeuronMap(SessionWidget):
         **view: Any,
     ):
         self.map: PointMap | None = None
-        self._largest: PointMap | None = None  # with the largest relevance over classes, whichever is chosen
         self.labels: list[str] | None = None
         self._facts: dict[str, dict[str, Any]] = {}
         self._all: dict[str, np.ndarray] = {}
@@ -200,58 +189,7 @@ class NeuronMap(SessionWidget):
                 hint="Give it session.fit(EmbeddingMap(layer)), a session and a layer, or position= and columns=.",
             )
 
-    # Coordinates ------------------------------------------------------------------------------------------------------
-
-    _can_refit = False
-
-    def _method(self) -> Any:
-        from workbench.core.registry import METHODS
-
-        options = {name: getattr(self, name) for name in _FIT}
-        return METHODS["embedding-map"](self.layer, of=self.of, layout=self.projection, **options)
-
-    def _fit(self) -> None:
-        """PCA at once, where the map is not in the store yet; then the map itself."""
-        title = f"Map of {self.layer}"
-        if self.map is None:
-            self.submit(self._preview, topic="preview", title=title, quiet=True).add_done_callback(self._made)
-        self.submit(self._fitted, topic="map", title=title).add_done_callback(self._made)
-
-    def _preview(self, progress: Any = None) -> PointMap | None:
-        method = self._method()
-        try:
-            return None if self.session.has_fitted(method) else self.session.preview(method, progress=progress)
-        except WorkbenchError:  # what is in the way of a preview is in the way of the map, which tells
-            return None
-
-    def _fitted(self, progress: Any = None) -> PointMap:
-        return self.session.fit(self._method(), progress=progress).map_
-
-    def _made(self, job: Any) -> None:
-        made = job.result(0) if job.state == "done" else None
-        if made is not None and self.is_newest(job):
-            deliver(self._show_late, made, job)
-
-    def _show_late(self, made: PointMap, job: Any) -> None:
-        is_preview = job.topic == "preview"
-        if self._is_closed or not self.is_newest(job) or (is_preview and self.map is not None):
-            return
-        try:
-            self._show(made, is_preview=is_preview)
-        except WorkbenchError as error:
-            self._fail("columns", error, job.topic)
-            return
-        if not is_preview and self._problem and not self._failed_topics:
-            self._problem = {}
-        self._report()
-
-    def _refit(self) -> None:
-        if self._can_refit:
-            self._fit()
-
-    def _retry(self) -> None:
-        if self._can_refit and "map" in self._failed_topics:
-            self._fit()
+    # Coordinates and columns ------------------------------------------------------------------------------------------
 
     @property
     def is_preview(self) -> bool:
@@ -295,21 +233,6 @@ class NeuronMap(SessionWidget):
         wanted = {name: array for name, array in self._all.items() if whole <= _VALUES_BYTES or name in used}
         if wanted.keys() != self.values.keys() or any(self.values[name] is not wanted[name] for name in wanted):
             self.values = wanted
-
-    def _choose_class(self) -> None:
-        """Put another class's relevance into the column; the rest of the map stays as it is."""
-        if self._largest is not None and self.of_class.get("number") != self.relevance_class:
-            self.map = class_column.for_class(self._largest, self.relevance_class)
-            self.of_class = class_column.class_payload(self._largest, self.relevance_class)
-
-    @traitlets.validate("relevance_class")
-    def _is_class(self, proposal: Any) -> Any:
-        wanted = proposal["value"]
-        if isinstance(wanted, np.integer):
-            wanted = int(wanted)
-        if isinstance(wanted, bool) or not isinstance(wanted, (int, str, type(None))):
-            raise BadValueError(f"A class is chosen by its name or number; got {wanted!r}.")
-        return wanted if self._largest is None else class_column.number_of(self._largest, wanted)
 
     @traitlets.validate("color_by", "size_by", "symbol_by")
     def _is_column(self, proposal: Any) -> str:
@@ -493,46 +416,11 @@ class NeuronMap(SessionWidget):
 
     def recorded_state(self) -> dict[str, Any]:
         """In a page without a kernel all columns and neighbours are there."""
-        if self.map is None:
-            return {}
-        near = near_payload(self.map, self.points["digest"], _RECORDED_NEAR)
-        points = {**self.points, "is_recorded": True, "can_refit": False}
-        points["classes"] = [one for one in points["classes"] if one[0] in self._recorded_classes()]
-        return {"points": points, "values": self._all, "near": near}
-
-    def _recorded_classes(self) -> list[int]:
-        """Classes that a page without a kernel offers: the chosen one, then those that fit."""
-        known = [number for number, _ in self.points["classes"]]
-        known.sort(key=lambda number: number != self.relevance_class)
-        return known[: _RECORDED_CLASSES // max(1, 4 * len(self._map()))]
+        return recorded_state(self)
 
     def recordings(self, wanted: Offer) -> Iterator[Recording]:
-        """Relevance by class, while that is on show; then sheets of pictures, those of wanted points first."""
-        if self._largest is None:
-            return
-        for number in [None, *self._recorded_classes()] if self.points["classes"] else []:
-            yield Recording(
-                lambda number=number: {"of_class": class_column.class_payload(self._largest, number)},  # type: ignore[misc]
-                {"relevance_class": number},
-                what="columns of classes",
-            )
-        if not self.points.get("has_tiles"):
-            return
-        made, block = self._map(), np.asarray(self.points["block"])
-        rows = {one: row for row, one in enumerate(made.ids())}
-        listed = [
-            rows[one] for one in (wanted.components if made.of == "components" else wanted.samples) if one in rows
-        ]
-        listed += [rows[one] for one in self.table().index]
-        order = list(dict.fromkeys(int(block[row]) for row in [*listed, *range(len(made))]))
-        for number in order[:_RECORDED_BLOCKS]:
-            members = np.flatnonzero(block == number).tolist()
-            body = {"digest": self.points["digest"], "rows": members, "size": 64}
-            yield Recording(
-                lambda members=members: self._tiles(members, 64),  # type: ignore[misc]
-                question=("tiles", body),
-                what="sheets of pictures",
-            )
+        """Relevance by class; then sheets of pictures, those of wanted points first."""
+        return recordings(self, wanted)
 
     def describe(self) -> str:
         if self.map is None:
