@@ -20,8 +20,9 @@ from workbench.core.results import Attribution, ReferenceSet
 from workbench.data.torch_data import as_image
 from workbench.models.device import is_out_of_memory
 from workbench.models.handle import ModelHandle
+from workbench.session.describing import Describing
 from workbench.session.pictures import MODES, View, peak_tiles, views
-from workbench.session.tables import KEPT_REFERENCES, Tables
+from workbench.session.tables import KEPT_REFERENCES
 from workbench.store.recipe import Recipe
 from workbench.sweeps.plan import rule_facts
 
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 16
 
 
-class Explaining(Tables):
+class Explaining(Describing):
     """The part of a session that explains samples and cuts pictures. See `Session`."""
 
     def explain(
@@ -166,22 +167,33 @@ class Explaining(Tables):
         mode: str = "crop",
         size: int = 96,
         *,
+        quantile: float = 1.0,
         progress: Progress | None = None,
     ) -> list[View]:
         """References of a component, whole, cropped or masked by their conditional heatmaps (kept in the store).
 
-        Maps of references by activation start at the component itself; those by relevance at the output that was
-        explained, conditional on the component.
+        With a quantile below 1 these are the references around it; see `references_at`. Maps of references by
+        activation start at the component itself; those by relevance at the output that was explained, conditional on
+        the component.
         """
         check.one_of("mode", mode, MODES)
         check.positive("n", n, at_most=256)
         address = self.model.layers.component(component)
-        references = self.references(address.layer, by=by, k=max(n, KEPT_REFERENCES))
-        samples = references.of(address, n)
+        check.between("quantile", quantile, 0, 1)
+        first, values, targets = 1, None, None
+        if quantile < 1:
+            found, references, explained = self._at(address, quantile, by, n)
+            samples, first, values = [int(i) for i in found.samples], found.first, found.values
+            targets = torch.tensor(explained) if by == "relevance" else None
+        else:
+            references = self.references(address.layer, by=by, k=max(n, KEPT_REFERENCES))
+            samples = references.of(address, n)
         heats = None
         if mode != "whole" and samples:
-            heats = self._reference_heats(address, references, samples, progress or SilentProgress())
-        return views(self.pictures, references, address, samples, heats, mode=mode, size=size)
+            heats = self._reference_heats(address, references, samples, progress or SilentProgress(), targets)
+        return views(
+            self.pictures, references, address, samples, heats, mode=mode, size=size, values=values, first=first
+        )
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -255,11 +267,16 @@ class Explaining(Tables):
         )
 
     def _reference_heats(
-        self, address: ComponentId, references: ReferenceSet, samples: list[int], progress: Progress
+        self,
+        address: ComponentId,
+        references: ReferenceSet,
+        samples: list[int],
+        progress: Progress,
+        targets: Tensor | None = None,
     ) -> np.ndarray:
         """(ref, y, x) conditional maps of a component's references, as 8-bit numbers with a scale each."""
-        row = references.index(address)
-        targets = None if references.target is None else references.target[row, : len(samples)]
+        if targets is None and references.target is not None:  # the strongest
+            targets = references.target[references.index(address), : len(samples)]
         recipe = self._recipe(
             "reference_heats",
             layer=address.layer,

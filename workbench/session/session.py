@@ -133,6 +133,8 @@ class Session(Samples):
     lane : Lane
     journal : PinBook
         What was pinned of this model and data; `workbench.widgets.Journal` shows it.
+    notes : ComponentNotes
+        Labels and notes that people gave to the model's components.
     opened_by : str
         The call that opened it, for notebooks made from pins. What has no plain text in it stands by its keyword.
     """

@@ -13,12 +13,23 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
+from workbench.core.errors import IncompleteError, UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
 from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet, SanityCheck
 from workbench.data.tags import Tagged
+from workbench.session.facts import (
+    Pooled,
+    Related,
+    Relations,
+    at_quantile,
+    classes_of,
+    contrast_of,
+    correlated,
+    in_order,
+)
 from workbench.session.journal import PinBook
 from workbench.session.lane import Lane, current_job
+from workbench.session.notes import ComponentNotes
 from workbench.session.selection import Selection
 
 __all__ = ["CLASSES", "FakeData", "FakeSession", "View", "scene"]
@@ -146,6 +157,7 @@ class FakeSession:
             values[:, 3] = 0  # a component that never answers
         self.n_calls, self.coverage, self.tiers = {}, {}, {}
         self.journal = PinBook(None, lambda: ("data", "model"), self.digests)
+        self.notes = ComponentNotes(None, lambda: Fingerprint("fb" * 16, "fake"), self._component)
         self.opened_by = ""
         self.selection = self._new_selection()
         self._groups = {"": self.selection}
@@ -337,19 +349,90 @@ class FakeSession:
             target_text="top" if by == "relevance" else "",
         )
 
-    def reference_views(self, component, by="activation", n=12, mode="crop", size=96, *, progress=None):
-        """Pictures of the references, those with a value above zero."""
+    def reference_views(self, component, by="activation", n=12, mode="crop", size=96, *, quantile=1.0, progress=None):
+        """Pictures of the references, those with a value above zero where the strongest are asked for."""
         self._begin("reference_views")
         address = ComponentId.parse(component)
-        chosen = self.references(address.layer, by=by)
+        found = self.references_at(component, quantile, by, n)
         views = []
-        for sample, value in zip(chosen.ids[address.index][:n], chosen.values[address.index][:n], strict=True):
-            if value <= 0:
+        for rank, (sample, value) in enumerate(zip(found.samples, found.values, strict=True), found.first):
+            if value <= 0 and quantile == 1:
                 continue
             picture = self._resized(self.data.picture(int(sample)), size, mode, address.index + int(sample))
             name = self._classes[int(self.data.labels[sample])]
-            views.append(View(int(sample), float(value), picture, f"{name}, original {int(sample) // 2}"))
+            views.append(View(int(sample), float(value), picture, f"{rank}. {name}, original {int(sample) // 2}"))
         return views
+
+    # One component
+    def references_at(self, component, quantile=1.0, by="activation", n=12):
+        """References around a quantile, exactly; of those that were kept where `activations` has nothing."""
+        address = ComponentId.parse(component)
+        try:
+            table = self._read(address.layer, by)
+            values = np.asarray(table.values[:, address.index], dtype=np.float32)
+            # As `references` here, which takes every view for an original of its own.
+            order, is_kept = in_order(values, np.arange(len(values))), False
+            found = values[order]
+        except IncompleteError:
+            kept = self.references(address.layer, by=by)
+            order, found, is_kept = kept.ids[address.index], kept.values[address.index], True
+        return at_quantile(order, found, quantile, n, is_kept=is_kept)
+
+    def component_classes(self, component, by="activation", n=5):
+        """Classes with the largest mean, grouped by label."""
+        self._begin("component_classes")
+        address = ComponentId.parse(component)
+        column = np.asarray(self._read(address.layer, by).values[:, address.index])
+        return classes_of(column, self.data.labels, self._classes, by=by, n=n)
+
+    def related(self, component, n=5):
+        """Correlated components of both layers."""
+        self._begin("related")
+        address = ComponentId.parse(component)
+        column = np.asarray(self._read(address.layer, "activation").values[:, address.index])
+        names = list(self.n_components)
+        at = names.index(address.layer)
+
+        def of(layer, without=None):
+            if not layer:
+                return Related()
+            values = self._read(layer, "activation").values
+            table = Pooled(values, np.isfinite(values).all(1))
+            found, correlation, used = correlated(column, table, n, without=without)
+            return Related(layer, tuple(f"{layer}/unit/{i}" for i in found), correlation, used)
+
+        before, after = names[at - 1] if at else "", names[at + 1] if at + 1 < len(names) else ""
+        near = of(address.layer, address.index)
+        if not len(near.components) and not np.nanstd(column) > 0:
+            return Relations(Related(before), near, Related(after), why="It answers to all samples alike.")
+        return Relations(of(before), near, of(after))
+
+    def contrasts(self, component, n=6, *, anchors=3, low=0.25):
+        """Samples alike to the last layer."""
+        self._begin("contrasts")
+        address = ComponentId.parse(component)
+        layer = list(self.n_components)[-1]
+        values = self._read(layer, "activation").values
+        return contrast_of(
+            np.asarray(self._read(address.layer, "activation").values[:, address.index]),
+            Pooled(values, np.isfinite(values).all(1)),
+            self.data.origins,
+            without=address.index if layer == address.layer else None,
+            anchors=anchors, low=low, n=n, layer=layer,
+        )  # fmt: skip
+
+    def class_statistics(self, layer, quantity="relevance"):
+        """Means and counts per label; the last class has no sample where there are more than three."""
+        self._begin("class_statistics")
+        values, labels = self._read(layer, quantity).values, np.asarray(self.data.labels)
+        counts = np.bincount(labels, minlength=len(self._classes))
+        means = np.full((len(counts), values.shape[1]), np.nan, np.float32)
+        for i in np.flatnonzero(counts):
+            means[i] = values[labels == i].mean(0)
+        return means, counts
+
+    def _read(self, layer, by):
+        return self.activations(layer) if by == "activation" else self.relevances(layer)
 
     def _resized(self, picture, size, mode="whole", seed=0):
         from PIL import Image
