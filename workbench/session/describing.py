@@ -24,6 +24,7 @@ from workbench.session.facts import (
     contrast_of,
     correlated,
     in_order,
+    why_alone,
 )
 from workbench.session.tables import KEPT_REFERENCES, Tables
 
@@ -135,8 +136,8 @@ class Describing(Tables):
         column = own.column(address.index)
         before, after = self._beside(address.layer)
         near = self._related(column, address.layer, n, without=address.index)
-        if not len(near.components) and not np.nanstd(column, dtype=np.float64) > 0:
-            return Relations(Related(before), near, Related(after), why="It answers to all samples alike.")
+        if why := why_alone(column):
+            return Relations(Related(before), near, Related(after), why)
         return Relations(self._related(column, before, n), near, self._related(column, after, n))
 
     def contrasts(self, component: str | ComponentId, n: int = 6, *, anchors: int = 3, low: float = 0.25) -> Contrast:

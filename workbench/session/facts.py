@@ -24,6 +24,7 @@ __all__ = [
     "contrast_of",
     "correlated",
     "in_order",
+    "why_alone",
 ]
 
 _ROUNDING = 1e-6  # correlations and cosines closer than this are ties, which go by number
@@ -364,6 +365,14 @@ def correlated(
     order = _ties_by_number(exact)[:n]
     order = order[np.isfinite(exact[order])]
     return likely[order].astype(np.int64), np.clip(exact[order], -1, 1).astype(np.float32), len(used)
+
+
+def why_alone(column: np.ndarray) -> str:
+    """Why a component goes together with none: it has no values, or one; empty if it has several."""
+    known = column[np.isfinite(column)]
+    if not len(known):
+        return "It has no values."
+    return "" if (known != known[0]).any() else "It answers to all samples alike."
 
 
 def contrast_of(

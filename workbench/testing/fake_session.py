@@ -26,6 +26,7 @@ from workbench.session.facts import (
     contrast_of,
     correlated,
     in_order,
+    why_alone,
 )
 from workbench.session.journal import PinBook
 from workbench.session.lane import Lane, current_job
@@ -61,6 +62,23 @@ def scene(i: int, size: int = 96) -> np.ndarray:
     ][i % 3]
     picture[inside] = rng.uniform(0, 1, 3)
     return (255 * np.clip(picture, 0, 1)).astype(np.uint8)
+
+
+def _cut(picture, size, mode="whole", seed=0):
+    """A picture at a size: whole, a part of it, or dimmed around its middle."""
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    if mode == "crop":
+        rng = np.random.default_rng(seed)
+        side = min(image.size) // 2
+        left, top = (int(rng.integers(0, s - side + 1)) for s in image.size)
+        image = image.crop((left, top, left + side, top + side))
+    found = np.asarray(image.resize((size, size)))
+    if mode == "mask":
+        y, x = np.mgrid[:size, :size] / size
+        found = np.where(((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1)[..., None], found, found // 4 + 160).astype(np.uint8)
+    return found
 
 
 class FakeTags:
@@ -353,9 +371,14 @@ class FakeSession:
         """Pictures of the references, those with a value above zero where the strongest are asked for."""
         self._begin("reference_views")
         address = ComponentId.parse(component)
-        found = self.references_at(component, quantile, by, n)
+        if quantile == 1:
+            chosen = self.references(address.layer, by=by)
+            ids, values, first = chosen.ids[address.index][:n], chosen.values[address.index][:n], 1
+        else:
+            found = self.references_at(component, quantile, by, n)
+            ids, values, first = found.samples, found.values, found.first
         views = []
-        for rank, (sample, value) in enumerate(zip(found.samples, found.values, strict=True), found.first):
+        for rank, (sample, value) in enumerate(zip(ids, values, strict=True), first):
             if value <= 0 and quantile == 1:
                 continue
             picture = self._resized(self.data.picture(int(sample)), size, mode, address.index + int(sample))
@@ -403,8 +426,8 @@ class FakeSession:
 
         before, after = names[at - 1] if at else "", names[at + 1] if at + 1 < len(names) else ""
         near = of(address.layer, address.index)
-        if not len(near.components) and not np.nanstd(column) > 0:
-            return Relations(Related(before), near, Related(after), why="It answers to all samples alike.")
+        if why := why_alone(column):
+            return Relations(Related(before), near, Related(after), why)
         return Relations(of(before), near, of(after))
 
     def contrasts(self, component, n=6, *, anchors=3, low=0.25):
@@ -435,32 +458,18 @@ class FakeSession:
         return self.activations(layer) if by == "activation" else self.relevances(layer)
 
     def _resized(self, picture, size, mode="whole", seed=0):
-        from PIL import Image
-
-        image = Image.fromarray(picture)
-        if mode == "crop":
-            rng = np.random.default_rng(seed)
-            side = min(image.size) // 2
-            left, top = (int(rng.integers(0, s - side + 1)) for s in image.size)
-            image = image.crop((left, top, left + side, top + side))
-        found = np.asarray(image.resize((size, size)))
-        if mode == "mask":
-            y, x = np.mgrid[:size, :size] / size
-            found = np.where(((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1)[..., None], found, found // 4 + 160).astype(
-                np.uint8
-            )
-        return found
+        return _cut(picture, size, mode, seed)
 
     def peak_crops(self, layer, components, size=64):
         """One tile per component."""
         self._begin("peak_crops")
         best = np.argmax(self.values[layer], axis=0)
-        return np.stack([self._resized(self.data.picture(int(best[c])), size, "crop", int(c)) for c in components])
+        return np.stack([_cut(self.data.picture(int(best[c])), size, "crop", int(c)) for c in components])
 
     def thumbnails(self, samples, size=96):
         """Whole pictures of samples."""
         self._begin("thumbnails")
-        return np.stack([self._resized(self.data.picture(self._sample(int(i))), size) for i in samples])
+        return np.stack([_cut(self.data.picture(self._sample(int(i))), size) for i in samples])
 
     # Explaining
     def predict(self, sample, n=5):
