@@ -140,7 +140,7 @@ class Describing(Tables):
             return Relations(Related(before), near, Related(after), why)
         return Relations(self._related(column, before, n), near, self._related(column, after, n))
 
-    def contrasts(self, component: str | ComponentId, n: int = 6, *, anchors: int = 3, low: float = 0.25) -> Contrast:
+    def contrasts(self, component: str | ComponentId, n: int = 6, *, anchors: int = 3, low: float = 0.1) -> Contrast:
         """Samples that look like a component's references, but on which it does not fire.
 
         Alike are samples whose pooled activations have a large cosine, once the mean over the data is taken from them.

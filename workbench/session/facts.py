@@ -156,7 +156,7 @@ class Contrast:
     like: np.ndarray
     layer: str = ""
     threshold: float = float("nan")
-    low: float = 0.25
+    low: float = 0.1
     n_quiet: int = 0
     why: str = ""
 
@@ -383,7 +383,7 @@ def contrast_of(
     without: int | None = None,
     second: np.ndarray | None = None,
     anchors: int = 3,
-    low: float = 0.25,
+    low: float = 0.1,
     n: int = 6,
     layer: str = "",
 ) -> Contrast:

@@ -388,8 +388,7 @@ class ComponentCard(SessionWidget):
         return [getattr(self.session.references(layer, by=self.by), "recipe", "") for layer in layers]
 
     def offers(self) -> Offer:
-        near = [c for group in self.related.get("groups", ()) for c in group["components"]]
-        return Offer(components=(*self.pinned, *near), samples=tuple(self.references.get("samples", ())))
+        return Offer(components=self.pinned, samples=tuple(self.references.get("samples", ())))
 
     def recorded_state(self) -> dict[str, Any]:
         found = self.session.notes.all()
@@ -400,9 +399,10 @@ class ComponentCard(SessionWidget):
         return {"stops": sorted({*_STOPS, self.quantile}, reverse=True), "notes": notes}
 
     def recordings(self, wanted: Offer) -> Iterator[Recording]:
-        """All of the wanted components at the chosen quantile; of the first also references at others."""
+        """The wanted components at the chosen quantile, then those that are related, then other quantiles of some."""
         answers = self._answers
-        for component in wanted.components:
+        related = [c for group in self.related.get("groups", ()) for c in group["components"]]
+        for component in dict.fromkeys([*wanted.components, *related]):
 
             def references(component: str = component) -> dict[str, Any]:
                 return {"references": answers.references(component, self.by, self.mode, self.n, self.quantile)}
@@ -416,9 +416,10 @@ class ComponentCard(SessionWidget):
 
             shown = {"component": component, "by": self.by}
             settings = {**shown, "mode": self.mode, "n": self.n, "quantile": self.quantile}
-            yield Recording(references, settings, what="cards")
-            yield Recording(spread, shown, what="distributions")
-            yield Recording(facts, {"component": component}, what="related components")
+            kind = "" if component in wanted.components else "related "
+            yield Recording(references, settings, what=f"{kind}cards")
+            yield Recording(spread, shown, what=f"{kind}distributions")
+            yield Recording(facts, {"component": component}, what=f"{kind}relations")
         for component in list(dict.fromkeys([*([self.shown] if self.shown else []), *wanted.components]))[:_STOPPED]:
             for quantile in _STOPS:
                 if quantile == self.quantile:

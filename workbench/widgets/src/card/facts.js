@@ -56,7 +56,10 @@ export function contrastGrid(grid, line, given, { pick, hover }) {
       canvas, h("div", { class: "wb-ref-line" }, h("span", {}, `like ${given.like[i]}`), h("span", { class: "wb-ref-end" }, number(given.values[i]))), h("div", { class: "wb-ref-caption" }, given.names[i]));
   }));
   fill(given.sheet, canvases);
-  return replace(line, `Nearest to the three strongest references by the cosine of pooled activations of ${given.layer}, among the ${plural(given.n_quiet, "sample")} on which it is at most ${number(given.threshold)}, the ${percent(given.low)} quantile.`);
+  const quiet = given.threshold > 0
+    ? `It is seldom silent: taken are the ${plural(given.n_quiet, "sample")} on which its activation is at most ${number(given.threshold)}, the ${percent(given.low)} quantile.`
+    : `Taken are the ${plural(given.n_quiet, "sample")} on which its activation is at most ${number(given.threshold)}.`;
+  return replace(line, `Nearest to the three strongest references by the cosine of pooled activations of ${given.layer}. ${quiet}`);
 }
 
 export function nameOf(component, labels) {

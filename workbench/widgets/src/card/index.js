@@ -37,7 +37,7 @@ function render({ model, el }) {
   }
 
   const pin = button("pin", "Stay on this component", () => state.put({ pinned: pinned().length ? [] : [state.get("component")].filter(Boolean) }), { "aria-pressed": "false" });
-  const add = h("button", { type: "button", class: "wb-button wb-add", onclick: () => compare() });
+  const add = h("button", { type: "button", class: "wb-button wb-add", onclick: () => compare() }, "Compare");
   tools.append(by.node, mode.node, rank.node, pin, add);
 
   const columns = new Map();
