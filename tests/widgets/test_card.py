@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.core.errors import BadValueError, IncompleteError
+from workbench.core.errors import BadValueError, IncompleteError, StoreError
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import HOSTILE, Page, WidgetSuite, lenient
 from workbench.widgets import wire
@@ -345,3 +345,15 @@ def test_labels_that_cannot_be_are_answered_with_an_error(card, monkeypatch):
 def test_a_card_without_a_component_has_nothing_to_label(session):
     with pytest.raises(BadValueError, match="No component is selected"):
         ComponentCard(session).write("a")
+
+
+def test_a_damaged_file_of_labels_costs_the_labels_alone(session, monkeypatch, tmp_path):
+    def damaged():
+        raise StoreError("The notes cannot be read.", hint="Remove the file.")
+
+    monkeypatch.setattr(session.notes, "all", damaged)
+    session.selection.component = "bn2/unit/17"
+    card = ComponentCard(session)
+    assert card.wait() and card.references["samples"] and card._problem["message"] == "The notes cannot be read."
+    assert card.to_html(tmp_path / "page.html").n_bytes > 0
+    card.close()

@@ -59,8 +59,8 @@ def page(chrome, session):
 
 
 def samples(page, column=0):
-    tiles = page.page.locator(".wb-column").nth(column).locator(".wb-ref")
-    return [int(tiles.nth(i).get_attribute("data-sample")) for i in range(tiles.count())]
+    tiles = page.page.locator(".wb-column").nth(column).locator(".wb-ref[data-sample]")
+    return tiles.evaluate_all("all => all.map((one) => Number(one.dataset.sample))")
 
 
 def test_the_slider_goes_from_the_strongest_to_the_weakest(page):

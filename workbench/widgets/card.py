@@ -391,7 +391,10 @@ class ComponentCard(SessionWidget):
         return Offer(components=self.pinned, samples=tuple(self.references.get("samples", ())))
 
     def recorded_state(self) -> dict[str, Any]:
-        found = self.session.notes.all()
+        try:
+            found = self.session.notes.all()
+        except StoreError:  # which the card says already
+            found = {}
         notes, left = {}, _NOTE_BYTES
         for address, note in found.items():
             if note.note and (left := left - len(note.note.encode())) > 0:
