@@ -13,7 +13,7 @@ import traitlets
 from workbench.core import check
 from workbench.core.errors import BadValueError, StaleError, StoreError, UnknownComponentError
 from workbench.core.results import Atlas
-from workbench.session.deliver import deliver
+from workbench.session.deliver import deliver, gate
 from workbench.widgets import linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.board import arrange, centres
@@ -168,7 +168,7 @@ class AtlasBrowser(SessionWidget):
         names = list(atlas.cluster_names)
         cluster = np.asarray(atlas.columns.get("cluster", np.full(len(cells), -1))).astype(np.int64)
         self.atlas = atlas
-        with self.hold_sync():
+        with gate(), self.hold_sync():  # choosing an overlay reports at once, from another thread
             self.layer = atlas.layer
             self.targets = self._relevance.options()
             self.overlay = self.overlay or first_column(columns)
@@ -250,8 +250,10 @@ class AtlasBrowser(SessionWidget):
         try:
             found = notes.labels(self.atlas.layer)
         except StoreError as error:
+            self._failed_topics.add("labels")
             self.show_error("Labels", error)
             return
+        self._failed_topics.discard("labels")
         self.labels = {address.rpartition("/")[2]: label for address, label in found.items()}
 
     # Questions from the page ------------------------------------------------------------------------------------------

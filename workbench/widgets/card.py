@@ -12,7 +12,7 @@ import traitlets
 from workbench.core import check
 from workbench.core.errors import BadValueError, StoreError
 from workbench.core.ids import ComponentId
-from workbench.session.deliver import deliver
+from workbench.session.deliver import deliver, gate
 from workbench.widgets import wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.card_answers import CardAnswers
@@ -204,10 +204,12 @@ class ComponentCard(SessionWidget):
         try:
             found = self.session.notes.all()
         except StoreError as error:
+            self._failed_topics.add("labels")
             self.show_error("Labels", error)
             return
+        self._failed_topics.discard("labels")
         labels = {address: note.label for address, note in found.items() if note.label}
-        with self.hold_sync():
+        with gate(), self.hold_sync():
             self.labels = dict(list(labels.items())[:_LABELS])
             on_show = [*self.pinned, self.component]
             self.notes = {one: found[one].note for one in on_show if one in found and found[one].note}

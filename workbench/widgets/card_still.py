@@ -57,9 +57,10 @@ def _pictures(have: dict[str, Any], most: int | None, is_named: bool) -> list[Pi
 def _contrasts(alike: dict[str, Any], shown: str) -> list[Picture]:
     tiles = wire.tiles(alike["sheet"]) if alike.get("samples") else []
     found = []
+    word = "hardly fires" if (alike.get("threshold") or 0) > 0 else "does not fire"
     for i, tile in enumerate(tiles):
-        text = f"Looks like reference {alike['like'][i]}, but {shown} does not fire: {alike['names'][i]}"
-        found.append(Picture(tile, text, ("does not fire", f"{alike['values'][i]:.3g}")))
+        text = f"Looks like reference {alike['like'][i]}, but {shown} {word}: {alike['names'][i]}"
+        found.append(Picture(tile, text, (word, f"{alike['values'][i]:.3g}")))
     return found
 
 

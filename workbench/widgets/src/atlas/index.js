@@ -333,7 +333,7 @@ function render({ model, el }) {
         if (next >= 0) {
           board.focus = next;
           board.reveal(next);
-          frame.say(`${board.caption(next)[0]}, ${clusterOf(next)} ${reading(next)}`);
+          frame.say(`${board.caption(next)[0]}, ${clusterOf(next)} ${reading(next)}, rank ${data.rank.get(next) ?? "–"} of ${grouped(data.rank.size)}`);
         }
       } else if (event.key === "Enter") select(board.focus >= 0 ? board.focus : board.nearest(), event);
       else if (event.key === " ") board.focus >= 0 && toggleMember(board.focus);
