@@ -38,7 +38,6 @@ def still_of(card: ComponentCard) -> Still:
             f"{len(have['samples'])} around the {have['quantile']:.0%} quantile by {have['by']}, {_VIEWS[have['mode']]}"
         )
     alike = card.contrast if card.contrast.get("component") == shown and len(cards) == 1 else {}
-    pictures += _contrasts(alike, shown)
     rows = card.table()[["rank", have["by"], "caption"] if len(cards) == 1 else ["component", "rank", have["by"]]]
     return Still(title, asked, pictures, rows=rows, notes=list(_notes(card, have, shown, alike)))
 
@@ -52,16 +51,6 @@ def _pictures(have: dict[str, Any], most: int | None, is_named: bool) -> list[Pi
         alt = f"Reference {rank} of {have['component']}: {caption}"
         found.append(Picture(tile, alt, (first, f"{value:.3g}")))
     return found[:most]
-
-
-def _contrasts(alike: dict[str, Any], shown: str) -> list[Picture]:
-    tiles = wire.tiles(alike["sheet"]) if alike.get("samples") else []
-    found = []
-    word = "hardly fires" if (alike.get("threshold") or 0) > 0 else "does not fire"
-    for i, tile in enumerate(tiles):
-        text = f"Looks like reference {alike['like'][i]}, but {shown} {word}: {alike['names'][i]}"
-        found.append(Picture(tile, text, (word, f"{alike['values'][i]:.3g}")))
-    return found
 
 
 def _notes(card: ComponentCard, have: dict[str, Any], shown: str, alike: dict[str, Any]) -> Any:
@@ -89,9 +78,12 @@ def _notes(card: ComponentCard, have: dict[str, Any], shown: str, alike: dict[st
                 listed = ", ".join(f"{_short(card, c)} {r:.2f}" for c, r in pairs)
                 yield f"{_WHERE[group['where']]} by correlation of activations, {group['layer']}: {listed}."
     if alike.get("samples"):
+        word = "hardly fires" if (alike["threshold"] or 0) > 0 else "does not fire"
+        triples = zip(alike["samples"], alike["names"], alike["like"], strict=True)
+        listed = ", ".join(f"{sample} ({name}, like {like})" for sample, name, like in triples)
         yield (
-            f"Look alike, do not fire: activation at most {alike['threshold']:.3g}, by cosine in {alike['layer']} "
-            "to the strongest references."
+            f"Look alike by cosine in {alike['layer']}, but it {word} (activation at most {alike['threshold']:.3g}): "
+            f"samples {listed}."
         )
 
 
