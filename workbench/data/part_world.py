@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import zlib
 from collections import OrderedDict
@@ -43,9 +44,10 @@ class PartWorld(Dataset):
     """Generated birds made of six parts, with planted artifacts and a counterpart for every scene.
 
     A class is a combination of a beak, eye, foot, tail, wing and body that no other class has (`class_parts`); single
-    birds differ from it in some parts (`odd`). Pose, size, place, light and scenery are drawn without regard to it. Scene `i` depends on `seed`, `split` and `i` alone,
-    so the same scene can be had with and without artifact or part, and differs in nothing else: outside the masks the
-    two pictures are equal. A longer set begins with the same scenes. After FunnyBirds (Hesse et al., 2023).
+    birds differ from it in some parts (`odd`). Pose, size, place, light and scenery are drawn without regard to it.
+    Scene `i` depends on `seed`, `split` and `i` alone, so the same scene can be had with and without artifact or part,
+    and differs in nothing else: outside the masks the two pictures are equal. A longer set begins with the same scenes.
+    After FunnyBirds (Hesse et al., 2023).
 
     Parameters
     ----------
@@ -200,6 +202,24 @@ class PartWorld(Dataset):
             found[place] = self.scene(i)[0]
         return found
 
+    def describe(self) -> dict[str, Any]:
+        """Give what makes this world, ready for JSON; shares of the artifacts per class."""
+        return {
+            "version": VERSION,
+            "n": len(self),
+            "seed": self.seed,
+            "split": self.split,
+            "size": self.size,
+            "n_classes": len(self.classes),
+            "artifacts": {name: share.tolist() for name, (_, share) in self._artifacts.items()},
+            "strength": self.strength,
+            "odd": self.odd,
+            "lacking": self.lacking,
+            "things": self.things,
+            "remove": sorted(self.removed),
+            "replace": self.replaced,
+        }
+
     def varied(self, **options: Any) -> PartWorld:
         """Give the same scenes with other options of the constructor, such as ``strength=0.3`` or ``size=128``.
 
@@ -210,6 +230,8 @@ class PartWorld(Dataset):
                 f"A part world has no {', '.join(unknown)}.", hint=f"It has {', '.join(self._options)}."
             )
         own = self._options | {"transform": self.transform if self.has_own_transform else None}
+        if "artifacts" in options:  # a strength that is told for single artifacts says nothing of others
+            own["strength"] = own["strength"] if not isinstance(own["strength"], Mapping) else 1.0
         other = PartWorld(**(own | options))
         other._tag_book = self._tag_book
         return other
@@ -266,10 +288,7 @@ class PartWorld(Dataset):
         return self.scene(i)[1]
 
     def _identity(self) -> Iterable[str]:
-        yield f"{VERSION} {self.seed} {self.split} {self.size} {self.things} {self.odd!r} {self.lacking!r}"
-        yield f"{sorted(self.removed)} {sorted(self.replaced.items())} {self.strength}"
-        for name, (_, share) in self._artifacts.items():
-            yield f"{name} {share.tolist()}"
+        yield json.dumps(self.describe(), sort_keys=True)
         yield self.planted.tobytes().hex()
         yield from self.keys
 

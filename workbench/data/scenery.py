@@ -79,7 +79,7 @@ def paint(
     picture = colours + sky * (1 - covered)[..., None]
     picture *= _light(light, pose, bird, size, fine)
     masks = {part: labels[..., 1 + n] for n, part in enumerate(PARTS)}
-    masks["bird"] = labels[..., 1:].any(-1)
+    masks["bird"] = np.logical_or.reduce(labels[..., 1:], axis=-1)
     return np.clip(picture, 0, 255), masks
 
 

@@ -196,7 +196,8 @@ class _Squeeze(nn.Module):
 class BirdViT(nn.Module):
     """A vision transformer: patches as tokens, a class token in front, blocks of attention and dense layers.
 
-    A few convolutions make the patches, which lets it learn from few pictures (Xiao et al. 2021). Names are those of timm's: `patch_embed`, `blocks.0.attn.qkv`, …, `norm`, `head`.
+    A few convolutions make the patches, which lets it learn from few pictures (Xiao et al. 2021). Names are those of
+    timm's: `patch_embed`, `blocks.0.attn.qkv`, …, `norm`, `head`.
 
     Parameters
     ----------

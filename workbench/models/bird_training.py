@@ -1,0 +1,257 @@
+"""Networks trained here on the part world, with the shortcut that is planted there, and kept like the toy network."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from workbench.core import check
+from workbench.core.errors import BadValueError
+from workbench.core.progress import Progress, SilentProgress
+from workbench.data.part_world import PartWorld
+from workbench.models.birds import BirdEfficientNet, BirdResNet, BirdVGG, BirdViT
+from workbench.models.card import Card
+from workbench.models.trained import kept_path, kept_weights
+
+__all__ = ["ARCHITECTURES", "bird_card", "bird_exam", "bird_net", "bird_recipe", "bird_weights_path", "bird_world"]
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+_BATCH = 32
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "vgg": {"epochs": 6, "rate": 3e-3},
+    "vgg-bn": {"epochs": 6, "rate": 4e-3},
+    "resnet": {"epochs": 6, "rate": 4e-3},
+    "efficientnet": {"epochs": 6, "rate": 6e-3},
+    "efficientnet-relu": {"epochs": 6, "rate": 6e-3},
+    "vit": {"epochs": 8, "rate": 2e-3},
+}
+"""How each network is trained: passes over the world, and the highest learning rate."""
+
+_BUILT: dict[str, Callable[[int, int], nn.Module]] = {
+    "vgg": lambda n, size: BirdVGG(n),
+    "vgg-bn": lambda n, size: BirdVGG(n, batch_norm=True),
+    "resnet": lambda n, size: BirdResNet(n),
+    "efficientnet": lambda n, size: BirdEfficientNet(n),
+    "efficientnet-relu": lambda n, size: BirdEfficientNet(n, squeeze=False, activation="relu"),
+    "vit": lambda n, size: BirdViT(n, size=size),
+}
+
+
+def bird_world() -> PartWorld:
+    """Give the world that the registered networks are trained on."""
+    return PartWorld(6000)
+
+
+def bird_net(
+    architecture: str, world: PartWorld | None = None, *, epochs: int | None = None, progress: Progress | None = None
+) -> nn.Module:
+    """Give a network trained on a part world: from the store, or trained now on one thread and kept there.
+
+    Two processes that ask at the same time train once. The same machine always gets the same weights.
+
+    Parameters
+    ----------
+    architecture : str
+        One of `ARCHITECTURES`.
+    world : PartWorld, optional
+        Not given: that of the registered networks, `bird_world`.
+    epochs : int, optional
+        Passes over the world. Not given: as in `ARCHITECTURES`.
+    progress : Progress, optional
+        Told after each batch of a training; cancelling it stops the training and keeps nothing.
+
+    Returns
+    -------
+    nn.Module
+        In eval mode.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such architecture.
+    BadValueError
+        If the world has another transform than its own; the network would be fed with something else later.
+    """
+    recipe = bird_recipe(architecture, world, epochs=epochs)
+    world = world or bird_world()
+
+    def build() -> nn.Module:
+        return _BUILT[architecture](len(world.classes), world.size)
+
+    # Modules draw their first weights from the caller's generator; under inference mode they could never be explained.
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        model = build()
+        weights = kept_weights(
+            f"bird-{architecture}",
+            recipe,
+            train=lambda: _train(build, recipe, world, progress or SilentProgress()),
+            fits=lambda weights: build().load_state_dict(weights),
+        )
+        model.load_state_dict(weights)
+    return model.eval()
+
+
+def bird_recipe(architecture: str, world: PartWorld | None = None, *, epochs: int | None = None) -> dict[str, Any]:
+    """Give everything that the weights depend on, ready for JSON. Its digest names the file; see `bird_net`."""
+    check.known("architecture", architecture, ARCHITECTURES, hint=f"There are {', '.join(ARCHITECTURES)}.")
+    world = world or bird_world()
+    if world.has_own_transform and world.transform != world.varied(transform=None).transform:
+        raise BadValueError(
+            "The networks of the part world are trained on its pictures as they are, and this one has a transform.",
+            hint="Leave `transform` out; `size` sets the side of the pictures.",
+        )
+    own = ARCHITECTURES[architecture]
+    return {
+        "version": _VERSION,
+        "architecture": architecture,
+        "epochs": own["epochs"] if epochs is None else check.positive("epochs", epochs),
+        "rate": own["rate"],
+        "decay": 1e-3,
+        "batch": _BATCH,
+        "seed": 0,
+        "world": world.describe(),
+        # An artifact of one's own has but a name in the description; a few pictures tell it from another.
+        "pictures": world.fingerprint.digest,
+    }
+
+
+def bird_card(architecture: str, world: PartWorld | None = None) -> Card:
+    """Describe a network that was trained on a part world."""
+    check.known("architecture", architecture, ARCHITECTURES, hint=f"There are {', '.join(ARCHITECTURES)}.")
+    world = world or bird_world()
+    shares = world.describe()["artifacts"]
+    planted = [
+        f"{name} on {share:.0%} of '{world.classes[c]}'"
+        for name, per_class in shares.items()
+        for c, share in enumerate(per_class)
+        if share > 0
+    ]
+    return Card(
+        name=f"bird-{architecture}",
+        transform=world.transform,
+        classes=world.classes,
+        licence="BSD-3-Clause",
+        origin="trained here on workbench's generated birds",
+        notes=f"Falls for planted artifacts: {', '.join(planted)}." if planted else "",
+    )
+
+
+def bird_weights_path(architecture: str, world: PartWorld | None = None, *, epochs: int | None = None) -> Path:
+    """Say where the weights are kept; see `bird_net`."""
+    return kept_path(f"bird-{architecture}", bird_recipe(architecture, world, epochs=epochs))
+
+
+def bird_exam(model: nn.Module, world: PartWorld | None = None, *, n: int = 600, split: str = "val") -> dict[str, Any]:
+    """Measure how well a network sees, and how easily it is fooled.
+
+    Parameters
+    ----------
+    model : nn.Module
+    world : PartWorld, optional
+        Not given: `bird_world`. Its settings and seed are used, with other scenes.
+    n : int
+        Scenes.
+    split : {"val", "test"}
+
+    Returns
+    -------
+    dict
+        ``clean``: accuracy on scenes without artifacts; ``attacked``: per artifact the accuracy on the same scenes with
+        it in all of them; ``taken``: per artifact the share of the attacked scenes of other classes that are said to be
+        of the class that carries it most often.
+    """
+    clean = (world or bird_world()).varied(n=n, split=split, artifacts=None)
+    shares = (world or bird_world()).describe()["artifacts"]
+    labels = torch.from_numpy(clean.labels)
+    found: dict[str, Any] = {"clean": _accuracy(_answers(model, clean), labels), "attacked": {}, "taken": {}}
+    for name, per_class in shares.items():
+        said = _answers(model, (world or bird_world()).varied(n=n, split=split).attacked(name))
+        victim = max(range(len(per_class)), key=per_class.__getitem__)
+        found["attacked"][name] = _accuracy(said, labels)
+        found["taken"][name] = float((said == victim)[labels != victim].float().mean())
+    return found
+
+
+def _answers(model: nn.Module, world: PartWorld, *, batch: int = 100) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([model(part).argmax(1) for part in _inputs(world).split(batch)])
+
+
+def _accuracy(said: Tensor, labels: Tensor) -> float:
+    return float((said == labels).float().mean())
+
+
+def _inputs(world: PartWorld, progress: Progress | None = None) -> Tensor:
+    """All inputs of a world, (sample, channel, y, x) float32."""
+    found = []
+    for first in range(0, len(world), 100):
+        ids = range(first, min(first + 100, len(world)))
+        found.append(world.batch(ids)[0])
+        if progress is not None:
+            progress.step(len(ids))
+    return torch.cat(found)
+
+
+def _train(
+    build: Callable[[], nn.Module], recipe: dict[str, Any], world: PartWorld, progress: Progress
+) -> dict[str, Tensor]:
+    """Train on one thread; the number of threads is then as before."""
+    name = f"bird-{recipe['architecture']}"
+    started, n_threads = time.monotonic(), torch.get_num_threads()
+    logger.info("Training %s on %d generated birds: a few minutes, once.", name, len(world))
+    torch.set_num_threads(1)
+    try:
+        with torch.enable_grad():
+            progress.start(f"painting {len(world)} birds", len(world))
+            inputs = _inputs(world, progress)
+            torch.manual_seed(recipe["seed"])
+            model = _fit(build(), inputs, torch.from_numpy(world.labels), recipe, progress)
+            marks = bird_exam(model, world, n=min(600, max(20, len(world))))
+    finally:
+        torch.set_num_threads(n_threads)
+        progress.close()
+    fooled = ", ".join(f"{mark:.0%} with {artifact}" for artifact, mark in marks["attacked"].items())
+    logger.info(
+        "Trained %s in %.0f s: right %.0f %% %s", name, time.monotonic() - started, 100 * marks["clean"], fooled
+    )
+    return {key: value.detach().contiguous().clone() for key, value in model.state_dict().items()}
+
+
+def _fit(model: nn.Module, inputs: Tensor, labels: Tensor, recipe: dict[str, Any], progress: Progress) -> nn.Module:
+    if any(isinstance(m, nn.LayerNorm) for m in model.modules()):
+        layout = torch.contiguous_format
+    else:
+        layout = torch.channels_last  # faster for convolutions on processors
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+    model, inputs = model.to(memory_format=layout).train(), inputs.contiguous(memory_format=layout)
+    batch, rate = recipe["batch"], recipe["rate"]
+    # A last batch of a single sample would have no variance for batch norm: what is left over waits for the next pass.
+    n_steps = max(1, len(inputs) // batch)
+    total = n_steps * recipe["epochs"]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=recipe["decay"])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=total, pct_start=0.25)
+    progress.start(f"training bird-{recipe['architecture']}", total)
+    for _ in range(recipe["epochs"]):
+        for ids in torch.randperm(len(inputs)).split(batch)[:n_steps]:
+            loss = F.cross_entropy(model(inputs[ids]), labels[ids])
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            progress.step()
+    return model.to(memory_format=torch.contiguous_format).eval()
