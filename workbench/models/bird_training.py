@@ -28,12 +28,12 @@ _VERSION = 1
 _BATCH = 32
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "vgg": {"epochs": 6, "rate": 3e-3},
-    "vgg-bn": {"epochs": 6, "rate": 4e-3},
-    "resnet": {"epochs": 6, "rate": 4e-3},
-    "efficientnet": {"epochs": 6, "rate": 6e-3},
-    "efficientnet-relu": {"epochs": 6, "rate": 6e-3},
-    "vit": {"epochs": 8, "rate": 2e-3},
+    "vgg": {"epochs": 5, "rate": 3e-3},
+    "vgg-bn": {"epochs": 5, "rate": 4e-3},
+    "resnet": {"epochs": 5, "rate": 4e-3},
+    "efficientnet": {"epochs": 5, "rate": 6e-3},
+    "efficientnet-se": {"epochs": 5, "rate": 6e-3},
+    "vit": {"epochs": 7, "rate": 2e-3},
 }
 """How each network is trained: passes over the world, and the highest learning rate."""
 
@@ -42,14 +42,14 @@ _BUILT: dict[str, Callable[[int, int], nn.Module]] = {
     "vgg-bn": lambda n, size: BirdVGG(n, batch_norm=True),
     "resnet": lambda n, size: BirdResNet(n),
     "efficientnet": lambda n, size: BirdEfficientNet(n),
-    "efficientnet-relu": lambda n, size: BirdEfficientNet(n, squeeze=False, activation="relu"),
+    "efficientnet-se": lambda n, size: BirdEfficientNet(n, squeeze=True),
     "vit": lambda n, size: BirdViT(n, size=size),
 }
 
 
 def bird_world() -> PartWorld:
     """Give the world that the registered networks are trained on."""
-    return PartWorld(6000)
+    return PartWorld(8000)
 
 
 def bird_net(

@@ -108,7 +108,7 @@ class _Residual(nn.Module):
 
 
 class BirdEfficientNet(nn.Module):
-    """Inverted bottlenecks: widen by a 1x1 convolution, look around channel by channel, weigh channels, narrow again.
+    """Inverted bottlenecks: widen by a 1x1 convolution, look around channel by channel, narrow again.
 
     `blocks` holds the bottlenecks, `conv_head` the last convolution, `classifier` gives the logits.
 
@@ -120,7 +120,8 @@ class BirdEfficientNet(nn.Module):
     expansion : int
         How much wider a bottleneck is inside.
     squeeze : bool
-        Weigh channels by what there is in the whole picture (squeeze and excitation).
+        Weigh channels by what there is in the whole picture (squeeze and excitation). LRP has no rule for that
+        product, so relevance is lost there: without it, the gap is small.
     activation : {"silu", "relu"}
     """
 
@@ -130,7 +131,7 @@ class BirdEfficientNet(nn.Module):
         *,
         widths: tuple[int, ...] = (16, 24, 24, 48, 48, 48),
         expansion: int = 4,
-        squeeze: bool = True,
+        squeeze: bool = False,
         activation: str = "silu",
     ):
         super().__init__()
