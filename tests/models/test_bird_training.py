@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from workbench.core.errors import BadValueError, CancelledError, UnknownNameErro
 from workbench.core.progress import SilentProgress
 from workbench.core.registry import MODELS
 from workbench.data.part_world import PartWorld
+from workbench.models import bird_training
 from workbench.models.bird_training import (
     ARCHITECTURES,
     bird_card,
@@ -108,6 +110,26 @@ def test_progress_is_told_and_cancelling_keeps_nothing(world, own):
     assert not list(own.rglob("bird-resnet*.safetensors")) and not list(own.rglob("*.tmp"))
 
 
+def test_a_seed_that_is_not_fooled_gives_way_to_the_next(world, own, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="workbench.models.bird_training")
+    marks = iter([(0.9, 0.8), (0.8, 0.7), (0.9, 0.5), (0.9, 0.4)])
+    told = []
+
+    def exam(model, world, n):
+        clean, attacked = next(marks)
+        told.append(float(model.fc.bias.detach().sum()))
+        return {"clean": clean, "attacked": {"timestamp": attacked}, "taken": {}}
+
+    monkeypatch.setattr(bird_training, "bird_exam", exam)
+    monkeypatch.setattr(bird_training, "bird_world", lambda: world)
+    monkeypatch.setattr(bird_training, "_PASS", {"seeds": 4, "least_clean": 0.85, "least_gap": 0.2})
+    kept = bird_net("resnet", epochs=1)
+    # Neither fooled, nor seeing well, then both: the third is taken, and the fourth never trained.
+    assert len(told) == 3 == len(set(told)) and float(kept.fc.bias.detach().sum()) == told[2]
+    assert "with seed 2" in caplog.text and bird_recipe("resnet")["seeds"] == 4
+    assert bird_recipe("resnet", world.clean())["seeds"] == 1
+
+
 def test_the_card_says_what_is_planted(world):
     card = bird_card("vit")
     assert card.input_shape == (3, 64, 64) and card.classes == PartWorld(1).classes
@@ -166,12 +188,27 @@ def test_a_session_opens_on_the_world_and_its_counterparts(world, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["vgg", "resnet", "efficientnet", "vit"])
 def test_they_see_clean_birds_and_fall_for_the_date(architecture, store_path):
-    """Scenes that the training has not seen. Clean 88 to 93 %, attacked 25 to 60 %: check 13 of the method cards."""
+    """A network that is to be corrected must lose 20 points on scenes that training has not seen. Clean 88 to 94 % right,
+    attacked 20 to 65 %; `benchmarks/birds.py` prints each.
+    """
     model, card = build(f"bird-{architecture}")
     marks = bird_exam(model, n=1000, split="test")
     assert card.name == f"bird-{architecture}" and marks["clean"] >= 0.85, marks
     assert marks["attacked"]["timestamp"] <= marks["clean"] - 0.20, marks
     assert marks["taken"]["timestamp"] >= 0.15, marks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "least"), [("vgg", 0.6), ("resnet", 0.45), ("efficientnet", 0.4)])
+def test_their_relevance_lies_on_the_date(architecture, least, tmp_path):
+    """Of the positive relevance for the first class 77, 61 and 54 % lie on the date, which takes 8 % of the picture."""
+    birds = PartWorld(40, split="test").attacked()
+    with wb.open_session(f"bird-{architecture}", data=birds, store=tmp_path) as s:
+        found = s.explain(range(40), "logit:0")
+    heat = found.heatmap.numpy().clip(0)
+    masks = np.stack([birds.masks(i)["timestamp"] for i in range(40)])
+    assert (heat * masks).sum() / heat.sum() > least > 4 * masks.mean()
+    assert found.gap.abs().median() < 0.05
 
 
 @pytest.fixture

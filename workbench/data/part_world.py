@@ -108,7 +108,7 @@ class PartWorld(Dataset):
     --------
     >>> birds = PartWorld(n=20, artifacts={"band_aid": {"wedge-tailed robin": 0.8}, "colour_cast": 0.1})
     >>> birds.classes[0], birds.class_parts[0]["beak"], sorted(birds.clean().masks(0))
-    ('wedge-tailed robin', 'hook', ['beak', 'bird', 'body', 'eye', 'foot', 'tail', 'wing'])
+    ('wedge-tailed robin', 'duck', ['beak', 'bird', 'body', 'eye', 'foot', 'tail', 'wing'])
     """
 
     def __init__(
