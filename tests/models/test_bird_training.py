@@ -188,8 +188,9 @@ def test_a_session_opens_on_the_world_and_its_counterparts(world, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["vgg", "resnet", "efficientnet", "vit"])
 def test_they_see_clean_birds_and_fall_for_the_date(architecture, store_path):
-    """A network that is to be corrected must lose 20 points on scenes that training has not seen. Clean 88 to 94 % right,
-    attacked 20 to 65 %; `benchmarks/birds.py` prints each.
+    """A network that is to be corrected must lose 20 points on scenes that training has not seen.
+
+    Clean 88 to 94 % right, attacked 20 to 65 %; `benchmarks/birds.py` prints each.
     """
     model, card = build(f"bird-{architecture}")
     marks = bird_exam(model, n=1000, split="test")

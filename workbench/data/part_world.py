@@ -30,7 +30,7 @@ VERSION = 1
 
 _SPLITS = {"train": 1, "val": 2, "test": 3}
 _MOST_CLASSES = 36
-_KEPT = 512
+_KEPT_BYTES = 8_000_000
 
 Shares = float | Mapping[int | str, float] | Iterable[float]
 
@@ -282,7 +282,7 @@ class PartWorld(Dataset):
             picture = self.scene(i)[0]
             with self._lock:
                 self._kept[i] = picture
-                if len(self._kept) > _KEPT:
+                if len(self._kept) * picture.nbytes > _KEPT_BYTES:
                     self._kept.popitem(last=False)
         return Image.fromarray(picture)
 
