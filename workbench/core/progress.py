@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from typing import Any, Protocol, runtime_checkable
 
 from workbench.core.errors import CancelledError
 
-__all__ = ["CancelToken", "LoggingProgress", "Progress", "SilentProgress", "TqdmProgress"]
+__all__ = ["CancelToken", "LoggingProgress", "Progress", "SilentProgress", "TqdmProgress", "visible_progress"]
 
 logger = logging.getLogger(__name__)
 
@@ -130,3 +131,9 @@ class TqdmProgress(SilentProgress):
             self._bar.refresh()
             self._bar.close()
             self._bar = None
+
+
+def visible_progress() -> Progress:
+    """Give a bar where someone looks, in a notebook or a terminal, and log lines elsewhere."""
+    is_seen = "ipykernel" in sys.modules or bool(getattr(sys.stderr, "isatty", lambda: False)())
+    return TqdmProgress(leave=True) if is_seen else LoggingProgress()

@@ -47,8 +47,8 @@ def open_session(
         module, or a function without arguments that builds one, or one and its `Card`. A module is copied and never
         changed.
     data : str, path or data set, optional
-        A name (``"photos"``, ``"stamps"``, ``"toy"``, ``"torchvision:…"``), a folder or zip file of pictures, a torch
-        ``Dataset``, or one of ours. Without data, pictures can still be handed to `Session.explain`.
+        A name (``"photos"``, ``"stamps"``, ``"toy"``, ``"birds"``, ``"torchvision:…"``), a folder or zip file of
+        pictures, a torch ``Dataset``, or one of ours. Without data, pictures can still be handed to `Session.explain`.
     transform : callable, optional
         From a PIL picture to the model's input; default: the one that `data` was made with, if it is one of our data
         sets with a transform of its own, else the one that belongs to the model.
