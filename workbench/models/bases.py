@@ -7,8 +7,8 @@ units works on all of them.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
