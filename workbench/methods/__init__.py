@@ -10,9 +10,30 @@ from workbench.core.errors import nearest
 _HOMES = {
     "ConceptAtlas": "workbench.methods.concepts.atlas",
     "EmbeddingMap": "workbench.methods.representation.embedding_map",
+    "FastCAV": "workbench.methods.directions.cav",
+    "LassoCAV": "workbench.methods.directions.filter_cavs",
+    "LogisticCAV": "workbench.methods.directions.filter_cavs",
+    "MeanDifferenceCAV": "workbench.methods.directions.cav",
+    "MedianDifferenceCAV": "workbench.methods.directions.cav",
+    "PatternCAV": "workbench.methods.directions.cav",
+    "RidgeCAV": "workbench.methods.directions.filter_cavs",
+    "SVMCAV": "workbench.methods.directions.filter_cavs",
+    "TCAV": "workbench.methods.directions.tcav",
 }
 
-__all__ = ["ConceptAtlas", "EmbeddingMap"]
+__all__ = [
+    "ConceptAtlas",
+    "EmbeddingMap",
+    "FastCAV",
+    "LassoCAV",
+    "LogisticCAV",
+    "MeanDifferenceCAV",
+    "MedianDifferenceCAV",
+    "PatternCAV",
+    "RidgeCAV",
+    "SVMCAV",
+    "TCAV",
+]
 
 
 def __getattr__(name: str) -> Any:

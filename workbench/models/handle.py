@@ -248,7 +248,9 @@ class ModelHandle:
         from dataclasses import replace
 
         card = replace(self.card, name=name or f"{self.card.name}-variant")
-        return ModelHandle(self.base, card, device=self.device, edits=(*self.edits, *edits))
+        made = ModelHandle(self.base, card, device=self.device, edits=(*self.edits, *edits))
+        made.layers.share_bases(self.layers)
+        return made
 
     def __repr__(self) -> str:
         edits = f", {len(self.edits)} edits" if self.edits else ""
