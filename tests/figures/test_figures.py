@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from workbench.core.bars import Bars
+from workbench.core.effects import Effect, Intervention
 from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
 from workbench.core.registry import FIGURES as REGISTERED
 from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet, SanityCheck
@@ -32,6 +33,26 @@ def table() -> ActivationTable:
     values[5] = torch.nan
     valid = torch.tensor([True] * 5 + [False])
     return ActivationTable("features.3", "unit", "activation", "max", values, valid, coverage=5 / 6)
+
+
+def effect() -> Effect:
+    n = 6
+    return Effect(
+        interventions=(Intervention("layer/unit/1"),),
+        target_text=MARKUP,
+        samples=np.arange(n),
+        origins=np.arange(n),
+        before=np.linspace(3, 4, n, dtype=np.float32),
+        after=np.linspace(2, 4, n, dtype=np.float32),
+        decision_before=np.zeros(n, int),
+        decision_after=np.array([0, 0, 1, 1, 0, 0]),
+        labels=np.zeros(n, int),
+        outputs=np.array([-0.5, 0.25], np.float32),
+        control=np.random.default_rng(0).normal(0, 0.1, (5, n)),
+        moved=None,
+        n_planned=n,
+        classes=(MARKUP, "b"),
+    )
 
 
 def attribution(n=2, *, pictures=True, recorded=True, gap=0.03) -> Attribution:
@@ -93,6 +114,7 @@ FIGURES = {
     "attribution": lambda: attribution().plot(),
     "attribution alone": lambda: attribution(1, pictures=False, recorded=False).plot(),
     "atlas": lambda: atlas().plot(),
+    "effect": lambda: effect().plot(),
     "bars": lambda: Bars(MARKUP, MARKUP, [MARKUP, "b"], {MARKUP: [1.0, 2.0]}, limits=[4.0, 0.0]).plot(),
     "atlas by words": lambda: atlas().plot(color=MARKUP),
     "atlas by cluster": lambda: atlas().plot(color="cluster", size="activation"),
@@ -250,7 +272,7 @@ def test_every_registered_figure_is_tried_here():
     one = attribution()
     sanity = SanityCheck(one, one, 0.25, 0)
     assert "rank correlation 0.25" in str(sanity.plot().layout.annotations)
-    made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity)
+    made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity, effect())
     records = {type(r).__name__ for r in made}
     assert records | {"Bars"} == set(REGISTERED)
 

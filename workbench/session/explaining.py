@@ -18,11 +18,9 @@ from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import Attribution, ReferenceSet
 from workbench.data.torch_data import as_image
-        addresses = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
-        shown = given = [str(self.model.layers.component(c)) for c in addresses]
-        if target is None and (own := self._own_target(given)):
-            target, given = f"component:{own}", [c for c in given if c != own]
-        chosen, goal = self._rule_and_target(rule, target)
+from workbench.models.device import is_out_of_memory
+from workbench.models.handle import ModelHandle
+from workbench.session.directing import Directing
 from workbench.session.pictures import MODES, View, peak_tiles, views
 from workbench.session.tables import KEPT_REFERENCES
 from workbench.store.recipe import Recipe
@@ -71,17 +69,11 @@ class Explaining(Directing):
         x : (sample, channel, y, x) tensor, PIL picture or (y, x, channel) byte array, optional
             Input from outside, instead of `sample`. Tensors are taken as they are, pictures pass through the transform.
         """
-<<<<<<< HEAD
-        chosen, goal = self._rule_and_target(rule, target)
         addresses = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
-        given = [str(self.model.layers.component(c)) for c in addresses]
-=======
-        given = [given] if isinstance(given, (str, ComponentId)) else list(given)
-        shown = given = [str(self.model.layers.component(c)) for c in given]
+        shown = given = [str(self.model.layers.component(c)) for c in addresses]
         if target is None and (own := self._own_target(given)):
             target, given = f"component:{own}", [c for c in given if c != own]
         chosen, goal = self._rule_and_target(rule, target)
->>>>>>> dirs
         record = [record] if isinstance(record, str) else list(record)
         if x is not None:
             batch = self._outside(x)
