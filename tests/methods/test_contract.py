@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.core.registry import METHODS
-from workbench.methods import ConceptAtlas, EmbeddingMap
+from workbench.methods import ConceptAtlas, EmbeddingMap, SpRAy
 from workbench.testing.method_suite import MethodSuite
 
 
@@ -40,6 +40,24 @@ class TestEmbeddingMap(MethodSuite):
         "n_epochs": 20,
         "n_clusters": 3,
         "relevance": False,
+        "seed": 1,
+    }
+
+
+class TestSpRAy(MethodSuite):
+    method = SpRAy
+    examples = [
+        {"of_class": 0, "layer": "features.4", "layout": "pca", "target": "logit:0"},
+        {"of_class": 1, "layout": "pca", "target": "logit:1", "grid": 4, "n_clusters": 2},
+    ]
+    changes = {
+        "of_class": 2,
+        "target": "label",
+        "k": 5,
+        "n_vectors": 6,
+        "n_clusters": 3,
+        "grid": 8,
+        "layout": "umap",
         "seed": 1,
     }
 

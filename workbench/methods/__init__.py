@@ -17,6 +17,7 @@ _HOMES = {
     "MedianDifferenceCAV": "workbench.methods.directions.cav",
     "PatternCAV": "workbench.methods.directions.cav",
     "RidgeCAV": "workbench.methods.directions.filter_cavs",
+    "SpRAy": "workbench.methods.reveal.spray",
     "SVMCAV": "workbench.methods.directions.filter_cavs",
     "TCAV": "workbench.methods.directions.tcav",
 }
@@ -31,6 +32,7 @@ __all__ = [
     "MedianDifferenceCAV",
     "PatternCAV",
     "RidgeCAV",
+    "SpRAy",
     "SVMCAV",
     "TCAV",
 ]
