@@ -9,7 +9,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("name", ["lrp_pass", "sweep_index", "sweep_activations", "concept_maps", "memory"])
+@pytest.mark.parametrize("name", ["lrp_pass", "sweep_index", "sweep_activations", "concept_maps", "memory", "cav"])
 def test_it_runs_and_what_it_computes_is_right(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--quick"])
     importlib.import_module(f"tests.benchmarks.{name}").main()
