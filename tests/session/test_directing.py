@@ -48,6 +48,8 @@ def test_several_directions_need_a_target(small):
         small.explain(3, given=found)
     assert 'target="top"' in error.value.hint
     assert small.explain(3, "top", given=found).heatmap.shape == (1, 12, 12)
+    with pytest.raises(BadValueError, match="mixes the bases"):
+        small.explain(3, given=[found[0], "relu_b/unit/1"])
 
 
 def test_projections_are_of_pooled_activations(small):

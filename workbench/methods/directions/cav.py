@@ -284,8 +284,8 @@ class PatternCAV(CAV):
     negatives that share the cue. The class is the commonest such cue; hence the default scope. With few positives the
     noise of all units adds up: look at `expected_cosine` and `stability`. As a detector a filter does better.
 
-    **Cost.** Two passes over the pooled activations: 0.35 s for 50,000 samples of 2,048 units on one core, and 10 ms per
-    further resample. One sweep without relevance if they are not in the store.
+    **Cost.** Two passes over the pooled activations: 0.4 s for 50,000 samples of 2,048 units on one core, and 10 ms per
+    resample. One sweep without relevance if they are not in the store.
 
     Parameters
     ----------
