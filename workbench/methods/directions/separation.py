@@ -73,25 +73,32 @@ def class_auc(t: ArrayLike, class_: ArrayLike) -> float:
     """How well the class alone tells whether a sample shows the concept, 0.5 to 1.
 
     A sample's score is the share of the others of its class that show it; its own is not counted, or many small classes
-    would seem to tell everything. Samples with a negative class are left out.
+    would seem to tell everything. Two samples of one class are equal. Samples with a negative class are left out.
     """
     t, class_ = np.asarray(t, dtype=bool), np.asarray(class_)
     t, class_ = t[class_ >= 0], class_[class_ >= 0]
-    if len(t) == 0:
+    n_pairs = float(t.sum()) * float((~t).sum())
+    if n_pairs == 0:
         return float("nan")
     _, group = np.unique(class_, return_inverse=True)
-    counts, hits = np.bincount(group)[group], np.bincount(group, t)[group]
-    share = np.where(counts > 1, (hits - t) / np.maximum(counts - 1, 1), t.mean())
-    area = auc(share, t)
-    return area if np.isnan(area) else max(0.5, area)
+    counts, hits = np.bincount(group), np.bincount(group, t)
+    share = np.where(counts[group] > 1, (hits[group] - t) / np.maximum(counts[group] - 1, 1), t.mean())
+    # Not counting its own, a sample with the concept has the smaller share of any two of its class: no win, yet a tie.
+    equal = float((hits * (counts - hits)).sum()) / n_pairs
+    return max(0.5, auc(share, t) + equal / 2)
 
 
-def folds(t: ArrayLike, strata: np.ndarray, n: int, *, seed: int) -> np.ndarray:
-    """(sample,) int: which of `n` parts each sample is held out in; each part has its share of every cell."""
-    rng = np.random.default_rng(seed)
-    cells = np.stack([np.asarray(strata), np.asarray(t, dtype=np.int64)])
-    cell = np.unique(cells, axis=1, return_inverse=True)[1].ravel()
-    order = np.lexsort((rng.random(len(cell)), cell))
+def folds(t: ArrayLike, strata: np.ndarray, n: int, *, seed: int, origins: np.ndarray | None = None) -> np.ndarray:
+    """(sample,) int: which of `n` parts each sample is held out in; each part has its share of every cell.
+
+    Samples of one origin, views of one picture, are in one part: a refit must not have seen another view.
+    """
+    t, strata = np.asarray(t, dtype=np.int64), np.asarray(strata)
+    _, first, which = np.unique(
+        np.arange(len(t)) if origins is None else origins, return_index=True, return_inverse=True
+    )
+    cell = np.unique(np.stack([strata, t])[:, first], axis=1, return_inverse=True)[1].ravel()
+    order = np.lexsort((np.random.default_rng(seed).random(len(cell)), cell))
     part = np.empty(len(cell), np.int64)
     part[order] = np.arange(len(cell)) % n
-    return part
+    return part[which.ravel()]
