@@ -12,6 +12,7 @@ import numpy as np
 from workbench.core import check
 from workbench.core.errors import IncompleteError
 from workbench.core.ids import ComponentId
+from workbench.session.directing import Directing
 from workbench.session.facts import (
     ClassShares,
     Contrast,
@@ -26,7 +27,7 @@ from workbench.session.facts import (
     in_order,
     why_alone,
 )
-from workbench.session.tables import KEPT_REFERENCES, Tables
+from workbench.session.tables import KEPT_REFERENCES
 
 if TYPE_CHECKING:
     from workbench.core.results import ReferenceSet
@@ -56,7 +57,7 @@ class _Kept:
                 self._tables.popitem(last=False)
 
 
-class Describing(Tables):
+class Describing(Directing):
     """The part of a session that describes components. See `Session`."""
 
     def __init__(self, *args: Any, **options: Any):
@@ -88,9 +89,9 @@ class Describing(Tables):
         check.positive("n", n, at_most=256)
         address = self.model.layers.component(component)
         try:
-            table = self._pooled(address.layer, by)
+            table = self._own(address, by)
         except IncompleteError:
-            kept = self.references(address.layer, by=by, k=KEPT_REFERENCES)
+            kept = self.references(address.layer, by=by, k=KEPT_REFERENCES, basis=address.basis)
             ids = np.asarray(kept.of(address), dtype=np.int64)
             values = np.asarray(kept.values[kept.index(address)], dtype=np.float32)[: len(ids)]
             return at_quantile(ids, values, quantile, n, is_kept=True)
@@ -110,7 +111,7 @@ class Describing(Tables):
         check.one_of("by", by, ("activation", "relevance"))
         check.positive("n", n)
         address = self.model.layers.component(component)
-        table = self._pooled(address.layer, by)
+        table = self._own(address, by)
         if by == "activation":
             groups, names, kind = np.asarray(self.data.labels), self.data.classes, "class"
         else:
@@ -132,10 +133,9 @@ class Describing(Tables):
         """
         check.positive("n", n, at_most=64)
         address = self.model.layers.component(component)
-        own = self._pooled(address.layer, "activation")
-        column = own.column(address.index)
+        column = self._own(address, "activation").column(address.index)
         before, after = self._beside(address.layer)
-        near = self._related(column, address.layer, n, without=address.index)
+        near = self._related(column, address.layer, n, without=address.index if address.basis == "unit" else None)
         if why := why_alone(column):
             return Relations(Related(before), near, Related(after), why)
         return Relations(self._related(column, before, n), near, self._related(column, after, n))
@@ -159,14 +159,15 @@ class Describing(Tables):
         check.positive("anchors", anchors, at_most=64)
         check.between("low", low, 0, 1)
         address = self.model.layers.component(component)
-        own = self._pooled(address.layer, "activation")
+        own = self._own(address, "activation")
         layer = self._last_layer(address.layer)
-        looks = own if layer == address.layer else self._pooled(layer, "activation")
+        is_same = layer == address.layer and address.basis == "unit"
+        looks = own if is_same else self._pooled(layer, "activation")
         return contrast_of(
             own.column(address.index),
             looks,
             self.data.origins,
-            without=address.index if looks is own else None,
+            without=address.index if is_same else None,
             second=None if own.second is None else own.second[:, address.index],
             anchors=anchors,
             low=low,
@@ -175,6 +176,15 @@ class Describing(Tables):
         )
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _own(self, address: ComponentId, by: str) -> Pooled:
+        """The table in which a component has its column: of its layer's units, or of projections on its directions."""
+        if address.basis == "unit":
+            return self._pooled(address.layer, by)
+        if by == "relevance":
+            self.references(address.layer, by=by, basis=address.basis)  # says that directions have none
+        table = self.activations(address.layer, basis=address.basis)
+        return Pooled(np.asarray(table.values), np.asarray(table.is_valid))
 
     def _pooled(self, layer: str, by: str) -> Pooled:
         """A layer's table, swept first if need be; the last ones are kept."""
@@ -226,7 +236,7 @@ class Describing(Tables):
 
     def _at(self, address: ComponentId, quantile: float, by: str, n: int) -> tuple[Slice, ReferenceSet, Sequence[int]]:
         """A slice with the set that it belongs to, and the outputs that were explained on it."""
-        references = self.references(address.layer, by=by, k=KEPT_REFERENCES)
+        references = self.references(address.layer, by=by, k=KEPT_REFERENCES, basis=address.basis)
         found = self.references_at(address, quantile, by, n)
         if by == "activation":
             return found, references, ()
