@@ -195,6 +195,6 @@ def test_a_direction_is_described_by_its_projections_and_never_by_the_unit_of_it
     near = swept.related(address, 1).near
     assert near.components[0] == f"relu_b/unit/{np.nanargmax(correlation)}"
     assert len(swept.contrasts(address, 3).samples) <= 3
-    assert len(swept.reference_views(address, "crop", n=3, quantile=0.5)) == 3
+    assert len(swept.reference_views(address, mode="crop", n=3, quantile=0.5)) == 3
     with pytest.raises(BadValueError, match="not of directions"):
         swept.references_at(address, 0.5, "relevance")
