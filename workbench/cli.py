@@ -141,9 +141,11 @@ def _lab(given: argparse.Namespace) -> int:
 def _add_sweep(add: Any) -> None:
     sweep = add("sweep", _sweep, "collect activations, relevances and references of layers over a data set", _SWEEP)
     sweep.add_argument(
-        "model", help='a name: "toy-cnn", "efficientnet_lite0", "torchvision:resnet18", "timm:...", "hub:..."'
+        "model", help='a name: "toy-cnn", "bird-vgg", "efficientnet_lite0", "torchvision:resnet18", "timm:...", ...'
     )
-    sweep.add_argument("data", help='a name ("toy", "photos", "stamps", "torchvision:..."), a folder, or a zip file')
+    sweep.add_argument(
+        "data", help='a name ("toy", "birds", "photos", "stamps", "torchvision:..."), a folder, or a zip file'
+    )
     sweep.add_argument("--layers", nargs="+", metavar="LAYER", help="dotted names; without them the layers are listed")
     sweep.add_argument("--no-relevance", action="store_true", help="activations alone, which is much quicker")
     sweep.add_argument("--target", metavar="TEXT", help="what relevances explain: top (default), label, logit:3, box:0")

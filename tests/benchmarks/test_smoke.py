@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["lrp_pass", "sweep_index", "sweep_activations", "concept_maps", "memory", "accelerator"]
+    "name", ["lrp_pass", "sweep_index", "sweep_activations", "concept_maps", "memory", "accelerator", "cav"]
 )
 def test_it_runs_and_what_it_computes_is_right(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--quick"])
@@ -20,6 +20,16 @@ def test_it_runs_and_what_it_computes_is_right(name, monkeypatch, capsys):
     for key in ("largest_difference_to_zennit", "largest_difference_to_single_maps", "largest_difference_to_cpu"):
         assert line.get(key, 0) <= 1e-5
     assert line.get("top_k_cells_right", 1) == 1
+
+
+def test_the_birds_run(monkeypatch, capsys):
+    monkeypatch.setenv("WORKBENCH_STORE", "")  # the benchmark sets it; undone afterwards
+    monkeypatch.setattr(sys, "argv", ["birds", "--quick"])
+    importlib.import_module("tests.benchmarks.birds").main()
+    small, large, network = map(json.loads, capsys.readouterr().out.splitlines())
+    assert small["size"] == 64 and small["clean_per_s"] > 167 and large["with_3_artifacts_per_s"] > 0
+    assert network["model"] == "efficientnet" and network["trained_now"] and 0 <= network["clean"] <= 1
+    assert set(network["attacked"]) == {"timestamp"}
 
 
 @pytest.mark.slow

@@ -1,13 +1,21 @@
 """Settings come from arguments, variables and defaults, in this order; progress notices cancellation."""
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 
 from workbench.core.config import settings
 from workbench.core.errors import BadValueError, CancelledError
-from workbench.core.progress import CancelToken, LoggingProgress, Progress, SilentProgress, TqdmProgress
+from workbench.core.progress import (
+    CancelToken,
+    LoggingProgress,
+    Progress,
+    SilentProgress,
+    TqdmProgress,
+    visible_progress,
+)
 
 
 def test_arguments_beat_variables_and_variables_beat_defaults(monkeypatch):
@@ -61,3 +69,15 @@ def test_tqdm_progress_shows_a_bar(capsys):
     progress.step(2, note="done")
     progress.close()
     assert "sweep: 100%" in capsys.readouterr().err
+
+
+def test_a_bar_where_someone_looks_and_lines_elsewhere(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    assert isinstance(visible_progress(), LoggingProgress)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert isinstance(visible_progress(), TqdmProgress)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert isinstance(visible_progress(), LoggingProgress)
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    assert isinstance(visible_progress(), TqdmProgress)

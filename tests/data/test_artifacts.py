@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from workbench.core.errors import BadValueError, ShapeError
-from workbench.data.artifacts import ARTIFACTS, caption, watermark
+from workbench.core.errors import BadValueError, ShapeError, UnknownNameError
+from workbench.data.artifacts import ARTIFACTS, band_aid, caption, plant, timestamp, watermark
 
 
 def picture(height=47, width=83):
@@ -42,3 +42,62 @@ def test_wrong_input_is_refused():
         watermark(picture()[..., 0], np.random.default_rng(0))
     with pytest.raises(BadValueError):
         watermark(picture(), np.random.default_rng(0), opacity=2)
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_float_pictures_are_not_rounded_and_give_the_same(name):
+    before = picture().astype(np.float32) + np.float32(0.25)
+    after, mask = ARTIFACTS[name](before, np.random.default_rng(3))
+    assert after.dtype == np.float32 and np.array_equal(after[~mask], before[~mask])
+    whole, same_mask = ARTIFACTS[name](picture(), np.random.default_rng(3))
+    assert np.array_equal(mask, same_mask) and np.abs(after - whole).max() < 1
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_planted_at_any_strength(name, kind):
+    before = picture().astype(kind)
+    full, mask = plant(name, before, np.random.default_rng(3))
+    assert np.array_equal(full, ARTIFACTS[name](before, np.random.default_rng(3))[0])
+    last = np.zeros(before.shape)
+    for strength in (0.2, 0.5, 0.9):
+        faint, same_mask = plant(name, before, np.random.default_rng(3), strength=strength)
+        change = np.abs(faint.astype(float) - before)
+        assert faint.dtype == kind and np.array_equal(mask, same_mask) and change[~mask].max(initial=0) == 0
+        assert (change >= last).all() and np.allclose(change, strength * np.abs(full.astype(float) - before), atol=0.51)
+        last = change
+    none, empty = plant(name, before, np.random.default_rng(3), strength=0)
+    assert np.array_equal(none, before) and none is not before and not empty.any()
+
+
+def test_the_plaster_lies_inside_and_has_a_darker_pad():
+    for seed in range(20):
+        after, mask = band_aid(np.zeros((60, 90, 3), np.uint8), np.random.default_rng(seed))
+        assert not (mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+        y, x = np.nonzero(mask)
+        middle = after[round(y.mean()), round(x.mean())].astype(int)
+        # Most of the strip is beige; its very middle is the pad.
+        assert 100 < len(y) < 350 and middle.sum() < np.median(after[mask].astype(int).sum(-1))
+
+
+def test_the_date_lies_in_a_corner_and_differs():
+    centres, pictures = [], []
+    for seed in range(40):
+        after, mask = timestamp(picture(80, 80), np.random.default_rng(seed))
+        y, x = np.nonzero(mask)
+        centres.append((y.mean() > 40, x.mean() > 40))
+        pictures.append(after[mask].tobytes())
+        assert 0.03 < mask.mean() < 0.15 and (y.max() < 40 or y.min() > 40)
+    assert len(set(centres)) == 4 and len(set(pictures)) == 40
+
+
+def test_wrong_plantings_are_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(UnknownNameError, match='Nearest: "timestamp"'):
+        plant("timestmp", picture(), rng)
+    with pytest.raises(BadValueError, match="strength"):
+        plant("ruler", picture(), rng, strength=1.1)
+    with pytest.raises(ShapeError, match="uint8 or float32"):
+        plant("ruler", picture().astype(np.float64), rng)
+    with pytest.raises(ShapeError, match="same shape"):
+        plant(lambda one, rng: (one[1:], one[..., 0] > 0), picture(), rng)

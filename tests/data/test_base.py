@@ -40,6 +40,22 @@ def test_items_labels_and_origins_have_defaults():
     assert data.masks(2)["object"].shape == (4, 4) and "11 samples" in repr(data)
 
 
+def test_a_sheet_shows_many_at_once():
+    data = Shades(transform=SMALL)
+    sheet = np.asarray(data.sheet(range(7), columns=3, gap=1))
+    assert sheet.shape == (3 * 5 + 1, 3 * 5 + 1, 3) and (sheet[0] == 255).all()
+    for place in range(7):
+        row, column = divmod(place, 3)
+        tile = sheet[1 + 5 * row : 5 + 5 * row, 1 + 5 * column : 5 + 5 * column]
+        assert np.array_equal(tile, data.picture(place) if place != 3 else np.full((4, 4, 3), 255))
+    assert data.sheet().size == (8 * 6 + 2, 2 * 6 + 2) and data.sheet([4], columns=8).size == (8, 8)
+    assert data.sheet([3]).size == (5, 5) and data.sheet([]).size == (5, 5), "nothing to show is a white picture"
+    with pytest.raises(UnknownSampleError):
+        data.sheet([11])
+    with pytest.raises(BadValueError, match="columns"):
+        data.sheet(columns=0)
+
+
 @pytest.mark.parametrize("wrong", [11, -1, 2.0, True, "2", None])
 def test_wrong_sample_is_explained(wrong):
     with pytest.raises(UnknownSampleError, match="It has 11"):

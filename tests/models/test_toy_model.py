@@ -8,7 +8,7 @@ import torch
 
 from workbench.core.errors import CancelledError
 from workbench.core.progress import SilentProgress
-from workbench.models import toy
+from workbench.models import toy, trained
 from workbench.models.toy import ToyCNN, exam, toy_card, toy_cnn, weights_path
 
 QUICK = {**toy.RECIPE, "n": 64, "epochs": 1, "seeds": 1}
@@ -78,7 +78,7 @@ def test_cancelled_training_keeps_nothing(own_quick):
 def test_store_that_cannot_be_written_still_gives_a_model(own_quick, monkeypatch, caplog):
     (own_quick / "blocked").write_text("a file where the folder should be")
     monkeypatch.setenv("WORKBENCH_STORE", str(own_quick / "blocked"))
-    monkeypatch.setattr(toy, "_kept", {})
+    monkeypatch.setattr(trained, "_kept", {})
     assert same(toy_cnn(), toy_cnn()) and "cannot be kept" in caplog.text
 
 

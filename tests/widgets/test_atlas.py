@@ -1,12 +1,14 @@
 """AtlasBrowser: the contract, its payload, tiles, selection and tables."""
 
 import io
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.core.errors import BadValueError, StaleError, UnknownComponentError, UnknownNameError
+from workbench.core.errors import BadValueError, IncompleteError, StaleError, UnknownComponentError, UnknownNameError
+from workbench.session.deliver import flush
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import Page, WidgetSuite, lenient
 from workbench.widgets import wire
@@ -189,3 +191,146 @@ def test_a_session_and_a_layer_fit_the_atlas_in_the_background(session):
     session.fit = fit
     widget = AtlasBrowser(session, layer="blocks.4")
     assert widget.wait(20) and widget.board["n"] == 40 and "blocks.4" in repr(widget)
+
+
+# A target, or two -----------------------------------------------------------------------------------------------------
+
+
+def slow_mean(session, layer, label=None):
+    """Mean relevance of each component over the samples of a class, in plain loops."""
+    rows = [i for i in range(len(session.data)) if label is None or session.data.labels[i] == label]
+    values = session.relevances(layer).values
+    return [math.fsum(float(values[i, c]) for i in rows) / len(rows) for c in range(values.shape[1])]
+
+
+@pytest.fixture
+def aimed(session):
+    session.selection.target = "logit:1"
+    made = AtlasBrowser(session.atlas(), session=session, overlay="target")
+    assert made.wait(20)
+    yield made
+    made.close()
+
+
+def test_the_overlay_is_the_relevance_for_the_selected_target(aimed, session):
+    given = aimed.target_values
+    assert (given["target"], given["compare_target"], given["title"]) == ("logit:1", "", "relevance for square")
+    assert np.allclose(given["values"], slow_mean(session, "bn2", 1), atol=1e-6)
+    assert given["note"] == "Mean over the 8 samples explained as square."
+    assert [(one["value"], one["text"], one["n"]) for one in aimed.targets][:2] == [
+        ("logit:0", "circle", 8), ("logit:1", "square", 8),
+    ]  # fmt: skip
+    assert aimed.table()["target"].is_monotonic_decreasing
+    session.selection.target = "logit:0"
+    assert aimed.wait() and np.allclose(aimed.target_values["values"], slow_mean(session, "bn2", 0), atol=1e-6)
+    for everything in (None, "top"):
+        session.selection.target = everything
+        assert aimed.wait() and np.allclose(aimed.target_values["values"], slow_mean(session, "bn2"), atol=1e-6)
+        assert aimed.target_values["note"] == "Mean over all 24 explained samples."
+
+
+def test_two_targets_are_compared_by_difference(aimed, session):
+    aimed.compare_target = "circle"
+    assert aimed.wait() and aimed.compare_target == "logit:0"
+    given = aimed.target_values
+    twin = [a - b for a, b in zip(slow_mean(session, "bn2", 1), slow_mean(session, "bn2", 0), strict=True)]
+    assert np.allclose(given["values"], twin, atol=1e-6) and given["title"] == "relevance for square − circle"
+    column = given["column"]
+    assert column["is_signed"] and column["bulk"][0] == -column["bulk"][1] < 0
+    assert "8 samples explained as square, minus that over the 8 samples explained as circle" in given["note"]
+    aimed.min_score = 0.05
+    assert (aimed.table()["target"] >= 0.05).all() and 0 < len(aimed.table()) < 300
+    aimed.prepare_still()
+    still = aimed.snapshot()
+    assert still.legend.labels[1] == "0" and still.legend.title == given["title"] and given["note"] in still.notes
+    assert "relevance for square − circle" in still.html()
+    figure = aimed.plot()
+    assert type(figure).__name__ == "Figure" and "square − circle" in str(figure)
+    state = aimed.state()
+    assert (state["target"], state["compare_target"], state["overlay"]) == ("logit:1", "logit:0", "target")
+
+
+def test_a_target_with_itself_differs_by_nothing(aimed):
+    aimed.compare_target = "logit:1"
+    assert aimed.wait() and not aimed.target_values["values"].any()
+    assert aimed.target_values["column"]["bulk"] == [-1.0, 1.0] and aimed.snapshot().png()
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("logit:99", "There is no output 99"),
+        ("difference:0:1", "kept for single outputs"),
+        ("component:bn2/unit/1", "kept for single outputs"),
+    ],
+)
+def test_targets_without_relevances_say_why(aimed, session, target, why):
+    session.selection.target = target
+    assert aimed.wait() and why in aimed.target_values["why"] and np.isnan(aimed.target_values["values"]).all()
+    assert aimed.status == "ready" and len(aimed.table()) == 300 and aimed.snapshot().html() and aimed.plot()
+
+
+def test_a_class_without_samples_says_so():
+    session = FakeSession(labels=np.zeros(24, int))
+    atlas = AtlasBrowser(session.atlas(), session=session, overlay="target", target="logit:1", compare_target="logit:0")
+    assert atlas.wait() and "No sample was explained for square" in atlas.target_values["why"]
+    assert [one["n"] for one in atlas.targets] == [24, 0, 0]
+
+
+def test_nothing_is_asked_for_until_a_target_is_wanted(widget, session):
+    assert "class_statistics" not in {name for name, _ in session.asked} and widget.target_values == {}
+    session.selection.target = "logit:2"
+    widget.compare_target = "logit:1"
+    assert widget.wait() and widget.target_values == {}
+    widget.overlay = "target"
+    assert widget.wait() and widget.target_values["target"] == "logit:2"
+    widget.overlay = "frequency"
+    assert widget.wait() and "target" not in widget.table()
+
+
+def test_a_burst_of_targets_ends_on_the_last(aimed, session):
+    page = Page(aimed)
+    for i in range(200):
+        page.put(compare_target=f"logit:{i % 3}")
+        session.selection.target = f"logit:{(i + 1) % 3}"
+    assert aimed.wait(30)
+    assert (aimed.target_values["target"], aimed.target_values["compare_target"]) == ("logit:2", "logit:1")
+    assert aimed.stale_reason() == ""
+
+
+def test_without_tables_the_overlay_says_what_to_do(session, monkeypatch):
+    def class_statistics(layer, quantity="relevance"):
+        raise IncompleteError("References alone.", hint="Run session.sweep, which keeps tables.")
+
+    monkeypatch.setattr(session, "class_statistics", class_statistics)
+    atlas = AtlasBrowser(session.atlas(), session=session, overlay="target")
+    assert atlas.wait() and atlas.target_values["why"] == "Run session.sweep, which keeps tables."
+    assert len(atlas.table()) == 300 and atlas.snapshot().html()
+
+
+def test_a_fitted_method_without_session_brings_its_own_means(session):
+    class Fitted:
+        atlas_, class_relevance_ = session.atlas(), np.arange(900, dtype=np.float32).reshape(3, 300)
+        _class_names = ("a", "b", "c")
+
+    atlas = AtlasBrowser(Fitted(), overlay="target", target="logit:2", compare_target="logit:0")
+    assert atlas.wait() and (atlas.target_values["values"] == 600).all()
+    assert atlas.target_values["title"] == "relevance for c − a" and atlas.targets[0]["n"] is None
+
+
+def test_large_layers_stay_within_the_budget_with_a_target():
+    session = FakeSession(n=6, components=20_000)
+    atlas = AtlasBrowser(session.atlas(), session=session, overlay="target", compare_target="logit:0")
+    assert atlas.wait(60)
+    assert wire.weight(atlas.get_state(["target_values", "targets"])) < 200_000
+    atlas.close()
+
+
+def test_labels_of_people_are_found_and_shown(widget, session):
+    session.notes.put("bn2/unit/7", label="<b>Corners</b>")
+    session.notes.put("blocks.4/unit/8", label="elsewhere")
+    assert widget.wait() and flush(5) and widget.labels == {"7": "<b>Corners</b>"}
+    widget.query = "corners"
+    assert list(widget.table().index) == ["bn2/unit/7"] and widget.table()["label"].tolist() == ["<b>Corners</b>"]
+    widget.prepare_still()
+    assert "&lt;b&gt;Corners" in widget.snapshot().html()

@@ -9,7 +9,7 @@ layers "and".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,9 +71,10 @@ class Condition:
 
     components: tuple[int, ...] | None = None
     mask: Tensor | None = None
+    basis: str = "unit"
 
-    def keep(self, handle: ModelHandle, name: str, relevance: Tensor) -> Tensor:
-        """The part of a layer's relevance that goes on; a new tensor.
+    def keep(self, handle: ModelHandle, name: str, relevance: Tensor, activation: Tensor | None = None) -> Tensor:
+        """The part of a layer's relevance that goes on (without `activation`: of a gradient); a new tensor.
 
         Raises
         ------
@@ -81,7 +82,7 @@ class Condition:
             If the mask does not fit the layer's output.
         """
         if self.components is not None:
-            relevance = handle.layers.basis(name).keep(relevance, self.components)
+            relevance = handle.layers.basis(name, self.basis).keep(relevance, self.components, activation)
         if self.mask is None:
             return relevance
         pairs = zip(reversed(self.mask.shape), reversed(relevance.shape), strict=False)
@@ -137,7 +138,7 @@ def explain(
     conditions = _by_layer(handle, given)
     for name, mask in (masks or {}).items():
         handle.layers.usable(name)
-        conditions[name] = Condition(conditions[name].components if name in conditions else None, mask)
+        conditions[name] = replace(conditions.get(name, Condition()), mask=mask)
     record = [name for name in dict.fromkeys(record) if handle.layers.usable(name)]
     x = handle.put(x)
     if isinstance(rule, str):
@@ -167,9 +168,9 @@ def begin(
         return graph.output, target.start(graph.output, labels=labels, as_gradient=as_gradient, at=at)
     address = handle.layers.component(target.args[0])
     layer, tensor = handle.layers[address.layer], graph.tensor(address.layer)
-    value = torch.ones_like(tensor) if as_gradient else tensor.detach()
-    seed = handle.layers.basis(address.layer).keep(value, (address.index,))
-    score = layer.components_first(tensor.detach())[:, address.index].sum(1)
+    basis = handle.layers.basis(layer.name, address.basis)
+    seed = basis.start(tensor.detach(), address.index, as_gradient=as_gradient)
+    score = basis.encode(tensor.detach())[:, address.index].sum(1)
     return tensor, Start(seed, score, torch.full((len(tensor),), -1, device=tensor.device))
 
 
@@ -180,6 +181,8 @@ def staged(
     seed: Tensor,
     conditions: Mapping[str, Condition],
     record: Sequence[str],
+    *,
+    as_gradient: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Pull relevance from `source` to the input, through the conditioned layers one after the other.
 
@@ -215,7 +218,7 @@ def staged(
         rest = [r for r in rest if r not in between]
         source = graph.tensors[name]
         note(here)  # as of conditioned layers: before the mask
-        seed = conditions[name].keep(handle, name, here)
+        seed = conditions[name].keep(handle, name, here, None if as_gradient else graph.tensors[name].detach())
     relevance, *others = graph.pull(source, seed, [None, *rest], keep=False)
     inner |= dict(zip(rest, (o.detach() for o in others), strict=True))
     return relevance.detach(), inner
@@ -271,12 +274,10 @@ def concept_maps(
         maps = []
         for first in range(0, len(addresses), at_once):
             part = addresses[first : first + at_once]
-            seeds = here.new_zeros((len(part), *here.shape)).movedim(
-                layer.axis if layer.axis < 0 else layer.axis + 1, 1
-            )
-            for row, address in enumerate(part):
-                seeds[row, address.index] = here.movedim(layer.axis, 0)[address.index]
-            seeds = seeds.movedim(1, layer.axis if layer.axis < 0 else layer.axis + 1)
+            activation = at.detach()
+            bases = [handle.layers.basis(a.layer, a.basis) for a in part]
+            kept = [b.keep(here, (a.index,), activation) for a, b in zip(part, bases, strict=True)]
+            seeds = torch.stack(kept)
             if isinstance(chosen, Composite):
                 pulled = graph.pull(at, seeds, [None])[0]
             else:  # zennit's hooks know one backward pass at a time
@@ -296,10 +297,16 @@ def heat(relevance: Tensor) -> Tensor:
 def _by_layer(handle: ModelHandle, given: Iterable[str | ComponentId]) -> dict[str, Condition]:
     given = [given] if isinstance(given, (str, ComponentId)) else list(given)
     found: dict[str, list[int]] = {}
+    bases: dict[str, str] = {}
     for one in given:
         address = handle.layers.component(one)
+        if bases.setdefault(address.layer, address.basis) != address.basis:
+            raise BadValueError(
+                f'The condition mixes the bases {bases[address.layer]} and {address.basis} of "{address.layer}".',
+                hint="Within a layer, name components of one basis.",
+            )
         found.setdefault(address.layer, []).append(address.index)
-    return {name: Condition(tuple(sorted(set(indices)))) for name, indices in found.items()}
+    return {name: Condition(tuple(sorted(set(indices))), basis=bases[name]) for name, indices in found.items()}
 
 
 def _start_layer(target: Target) -> list[str]:

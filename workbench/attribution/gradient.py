@@ -41,7 +41,7 @@ def explain_by_gradient(
     layers = [*record, *conditions, *_start_layer(target)]
     with ruled_forward(handle, x, rule=None, layers=layers) as graph:
         source, start = begin(handle, graph, target, labels=labels, as_gradient=True)
-        gradient, inner = staged(handle, graph, source, start.seed, conditions, record)
+        gradient, inner = staged(handle, graph, source, start.seed, conditions, record, as_gradient=True)
     if method == "integrated_gradients":
         check.positive("steps", steps)
         gradient, score_at_start = _average_gradient(handle, x, target, start, conditions, steps)
@@ -72,7 +72,7 @@ def _average_gradient(
     def at(point: Tensor) -> tuple[Tensor, Graph, Start]:
         with ruled_forward(handle, point, rule=None, layers=layers) as graph:
             source, here = begin(handle, graph, target, as_gradient=True, at=start)
-            return staged(handle, graph, source, here.seed, conditions, [])[0], graph, here
+            return staged(handle, graph, source, here.seed, conditions, [], as_gradient=True)[0], graph, here
 
     total = torch.zeros_like(x)
     for step in range(steps):

@@ -205,11 +205,15 @@ class Target:
     def resolved(self, handle: ModelHandle) -> Target:
         """The target with numbers for names: a token's text becomes its number in the model's vocabulary.
 
+        The address of a direction gets the digest of what it is now, so that results are never those of an older one.
+
         Raises
         ------
         BadValueError
             If the text is not exactly one token, or the model's card has no tokenizer.
         """
+        if self.kind == "component":
+            return replace(self, args=(str(handle.layers.pinned(self.args[0])),))
         if self.kind != "token" or not isinstance(self.args[1], str):
             return self
         return replace(self, args=(self.args[0], handle.card.token_id(self.args[1])))

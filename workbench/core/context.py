@@ -34,6 +34,9 @@ class Context(Protocol):
     def activations(self, layer: str, *, pooling: str = "max") -> ActivationTable:
         """Pooled activations; swept first if they are not in the store."""
 
+    def pooled(self, layer: str, samples: Any = None, *, pooling: str = "max") -> tuple[Any, Any]:
+        """Pooled activations of some samples, or of all: ids, and a (sample, component) array; computed if need be."""
+
     def relevances(self, layer: str, *, target: Any = None, rule: Any = None) -> ActivationTable:
         """Pooled relevances; swept first if they are not in the store."""
 

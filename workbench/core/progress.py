@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ __all__ = [
     "TqdmProgress",
     "current_token",
     "stopping_at",
+    "visible_progress",
 ]
 
 logger = logging.getLogger(__name__)
@@ -159,3 +161,9 @@ class TqdmProgress(SilentProgress):
             self._bar.refresh()
             self._bar.close()
             self._bar = None
+
+
+def visible_progress() -> Progress:
+    """Give a bar where someone looks, in a notebook or a terminal, and log lines elsewhere."""
+    is_seen = "ipykernel" in sys.modules or bool(getattr(sys.stderr, "isatty", lambda: False)())
+    return TqdmProgress(leave=True) if is_seen else LoggingProgress()

@@ -1,4 +1,4 @@
-"""Data sets: toy scenes, packaged photographs, folders, zip files and torch data sets. Imported lazily."""
+"""Data sets: toy scenes, generated birds, photographs, folders, zip files and torch data sets. Imported lazily."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workbench.data.base import Dataset, Item, Skipped
     from workbench.data.folders import FolderData
     from workbench.data.packaged import Photos, Stamps
+    from workbench.data.part_world import PartWorld
     from workbench.data.torch_data import TorchData
     from workbench.data.toy import ToyData
     from workbench.data.transforms import Transform
@@ -23,6 +24,7 @@ __all__ = [
     "Dataset",
     "FolderData",
     "Item",
+    "PartWorld",
     "Photos",
     "Skipped",
     "Stamps",
@@ -35,6 +37,7 @@ __all__ = [
 _HOMES = {
     "Dataset": "base",
     "Item": "base",
+    "PartWorld": "part_world",
     "Skipped": "base",
     "Transform": "transforms",
     "FolderData": "folders",
@@ -61,9 +64,9 @@ def load(spec: Any, **options: Any) -> Dataset:
     Parameters
     ----------
     spec : str, Path, Dataset, or anything with a length and items
-        A registered name ("toy", "photos", "stamps"), ``torchvision:NAME``, a folder of pictures or of class folders,
-        a .zip of such, a torch ``Dataset``, or a data set of ours. A name wins over a folder of the same name; write
-        ``./toy`` for the folder.
+        A registered name ("toy", "birds", "photos", "stamps"), ``torchvision:NAME``, a folder of pictures or of class
+        folders, a .zip of such, a torch ``Dataset``, or a data set of ours. A name wins over a folder of the same name;
+        write ``./toy`` for the folder.
     **options
         Passed on: ``transform`` everywhere, ``n``, ``seed``, ``masks``, … where they apply.
 
@@ -127,7 +130,9 @@ def _call(builder: Any, name: str, *args: Any, **options: Any) -> Dataset:
     accepted = inspect.signature(builder).parameters
     if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         return builder(*args, **options)
-    names = [p.name for p in accepted.values() if p.kind is p.KEYWORD_ONLY]
+    # What `args` fill is given already; what may stand there unnamed as well is an option too.
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = [p.name for p in list(accepted.values())[len(args) :] if p.kind in kinds]
     if unknown := sorted(set(options) - set(names)):
         raise BadValueError(
             f'The data set "{name}" has no option {", ".join(unknown)}.', hint=f"There are {', '.join(names)}."
@@ -151,5 +156,8 @@ class _Lazy:
 
 
 DATA.register("toy", _Lazy("ToyData"), about="generated scenes with known concepts and a planted artifact")
+DATA.register(
+    "birds", _Lazy("PartWorld"), about="generated birds of known parts, with planted artifacts and counterparts"
+)
 DATA.register("photos", _Lazy("Photos"), about="photographs from the scikit-image, scikit-learn and foolbox wheels")
 DATA.register("stamps", _Lazy("Stamps"), about="cut-out pictures of Debian's tuxpaint-stamps-default, with captions")

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from workbench.core import check
 from workbench.core.errors import BadValueError, CancelledError, DataError, UnknownSampleError, WorkbenchError
 from workbench.core.ids import Fingerprint
 from workbench.data.tags import TagBook, Tagged
@@ -174,6 +175,42 @@ class Dataset(Tagged, ABC):
     def picture(self, i: int) -> np.ndarray:
         """Give what the model saw of one sample, (y, x, 3) uint8, for display."""
         return self.transform.display(self.tensor(i))
+
+    def sheet(self, ids: Iterable[int] | None = None, *, columns: int = 8, gap: int = 2) -> Image.Image:
+        """Lay pictures side by side, as the model sees them, to be looked at or saved.
+
+        Parameters
+        ----------
+        ids : iterable of int, optional
+            Not given: the first 48. A picture that cannot be read leaves its place empty.
+        columns : int
+        gap : int
+            Pixels between two pictures.
+
+        Returns
+        -------
+        PIL.Image.Image
+            RGB. A notebook shows it; ``sheet.save("birds.png")`` keeps it.
+        """
+        ids = range(min(len(self), 48)) if ids is None else [self._index(i) for i in ids]
+        columns, gap = check.positive("columns", columns), int(check.between("gap", gap, 0, 1000))
+        pictures: list[np.ndarray | None] = []
+        for i in ids:
+            try:
+                pictures.append(self.picture(i))
+            except DataError:
+                pictures.append(None)
+        shapes = [p.shape[:2] for p in pictures if p is not None] or [(1, 1)]
+        high, wide = (max(one) + gap for one in zip(*shapes, strict=True))
+        across = max(1, min(columns, len(pictures)))
+        canvas = Image.new(
+            "RGB", (across * wide + gap, max(1, -(-len(pictures) // across)) * high + gap), (255, 255, 255)
+        )
+        for place, picture in enumerate(pictures):
+            if picture is not None:
+                row, column = divmod(place, across)
+                canvas.paste(Image.fromarray(picture), (column * wide + gap, row * high + gap))
+        return canvas
 
     def masks(self, i: int) -> dict[str, np.ndarray]:
         """Give the known masks of one sample on the model's view: name to (y, x) bool array; {} if there are none."""

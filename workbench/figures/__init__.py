@@ -6,6 +6,26 @@ do not see it stands in ``figure.layout.meta["alt"]``.
 
 from __future__ import annotations
 
-from workbench.figures import activation_table, atlas, attribution, bars, point_map, ranking, references
+from workbench.figures import (
+    activation_table,
+    atlas,
+    attribution,
+    bars,
+    directions,
+    effect,
+    point_map,
+    ranking,
+    references,
+)
 
-__all__ = ["activation_table", "atlas", "attribution", "bars", "point_map", "ranking", "references"]
+__all__ = [
+    "activation_table",
+    "atlas",
+    "attribution",
+    "bars",
+    "directions",
+    "effect",
+    "point_map",
+    "ranking",
+    "references",
+]

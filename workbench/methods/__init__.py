@@ -10,9 +10,32 @@ from workbench.core.errors import nearest
 _HOMES = {
     "ConceptAtlas": "workbench.methods.concepts.atlas",
     "EmbeddingMap": "workbench.methods.representation.embedding_map",
+    "FastCAV": "workbench.methods.directions.cav",
+    "LassoCAV": "workbench.methods.directions.filter_cavs",
+    "LogisticCAV": "workbench.methods.directions.filter_cavs",
+    "MeanDifferenceCAV": "workbench.methods.directions.cav",
+    "MedianDifferenceCAV": "workbench.methods.directions.cav",
+    "PatternCAV": "workbench.methods.directions.cav",
+    "RidgeCAV": "workbench.methods.directions.filter_cavs",
+    "SpRAy": "workbench.methods.reveal.spray",
+    "SVMCAV": "workbench.methods.directions.filter_cavs",
+    "TCAV": "workbench.methods.directions.tcav",
 }
 
-__all__ = ["ConceptAtlas", "EmbeddingMap"]
+__all__ = [
+    "ConceptAtlas",
+    "EmbeddingMap",
+    "FastCAV",
+    "LassoCAV",
+    "LogisticCAV",
+    "MeanDifferenceCAV",
+    "MedianDifferenceCAV",
+    "PatternCAV",
+    "RidgeCAV",
+    "SpRAy",
+    "SVMCAV",
+    "TCAV",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -60,6 +60,10 @@ class Method:
         names = [p for p in inspect.signature(type(self).__init__).parameters if p != "self"]
         return {name: getattr(self, name) for name in names}
 
+    def recipe_params(self, ctx: Context) -> dict[str, Any]:
+        """What the recipe of what is learned says of the arguments: plain values, with ids for names of sets."""
+        return self.params()
+
     def fit(self, ctx: Context) -> Any:
         """Learn from the context and return the method itself."""
         raise BadValueError(f"{type(self).__name__} has nothing to fit.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -210,19 +210,21 @@ class ModelHandle:
         return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x
 
     @contextmanager
-    def edited(self, wrap: Callable[[Any], Any] | None = None) -> Iterator[None]:
+    def edited(self, wrap: Callable[[Any], Any] | None = None, *, besides: Collection[str] = ()) -> Iterator[None]:
         """What holds for every pass: activation edits, exact products, and that a cancelled job ends between modules.
 
         Parameters
         ----------
         wrap : callable, optional
             Makes another function of each edit, as relevance rules do.
+        besides : collection of str
+            Layers whose edits are left out, because what they return is edited already.
         """
         with ExitStack() as stack:
             stack.enter_context(exactly(self.device))
             stack.enter_context(stoppable(self.module))
             if self._changes:
-                changes = {k: wrap(v) for k, v in self._changes.items()} if wrap else self._changes
+                changes = {k: wrap(v) if wrap else v for k, v in self._changes.items() if k not in besides}
                 stack.enter_context(record(self.module, changes, lambda layer, t: changes[layer](t)))
             yield
 
@@ -247,7 +249,9 @@ class ModelHandle:
         from dataclasses import replace
 
         card = replace(self.card, name=name or f"{self.card.name}-variant")
-        return ModelHandle(self.base, card, device=self.device, edits=(*self.edits, *edits))
+        made = ModelHandle(self.base, card, device=self.device, edits=(*self.edits, *edits))
+        made.layers.share_bases(self.layers)
+        return made
 
     def __repr__(self) -> str:
         edits = f", {len(self.edits)} edits" if self.edits else ""

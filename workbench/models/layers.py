@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from workbench.core.errors import ModelError, UnknownComponentError, UnknownLayerError, nearest
+from workbench.core.errors import BadValueError, ModelError, UnknownComponentError, UnknownLayerError, nearest
 from workbench.core.ids import ComponentId
-from workbench.models.bases import Basis, UnitBasis
+from workbench.models.bases import Basis, DirectionBasis, UnitBasis
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Layer", "LayerTable", "probe"]
+
+_PINNED = re.compile(r"\.[0-9a-f]{8}$")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class LayerTable(Mapping[str, Layer]):
     def __init__(self, model: str, layers: Sequence[Layer]):
         self.model = model
         self._layers = {layer.name: layer for layer in sorted(layers, key=lambda one: one.order)}
+        self._bases: dict[tuple[str, str], DirectionBasis] = {}
 
     def __getitem__(self, name: str) -> Layer:
         try:
@@ -113,16 +117,60 @@ class LayerTable(Mapping[str, Layer]):
         layer = self.usable(component.layer)
         basis = self.basis(component.layer, component.basis)
         if component.index >= basis.n_components:
+            where = f'"{layer.name}"' if component.basis == UnitBasis.name else f'"{layer.name}/{component.basis}"'
             raise UnknownComponentError(
-                f'No component {component.index} in "{layer.name}".', hint=f"It has {basis.n_components}, from 0."
+                f"No component {component.index} in {where}.", hint=f"It has {basis.n_components}, from 0."
             )
         return component
 
     def basis(self, layer: str, name: str = "unit") -> Basis:
-        """The basis called `name` at a layer."""
-        if name != UnitBasis.name:
-            raise UnknownComponentError(f'No basis "{name}" at "{layer}".', hint=f"There is: {UnitBasis.name}.")
-        return UnitBasis(self.usable(layer))
+        """The basis called `name` at a layer: ``unit``, or directions that were added.
+
+        Raises
+        ------
+        UnknownComponentError
+            If there is none.
+        """
+        if name == UnitBasis.name:
+            return UnitBasis(self.usable(layer))
+        if (self.usable(layer).name, name) in self._bases:
+            return self._bases[layer, name]
+        known = [UnitBasis.name, *self.bases(layer)]
+        raise UnknownComponentError(
+            f'No basis "{name}" at "{layer}".', hint=f"{nearest(name, known)} There is: {', '.join(known)}."
+        )
+
+    def bases(self, layer: str) -> list[str]:
+        """Names of the directions that were added at a layer."""
+        return [name for at, name in self._bases if at == layer and not _PINNED.search(name)]
+
+    def add_directions(self, layer: str, name: str, vectors: Any) -> DirectionBasis:
+        """Add directions as a basis of a layer; those of the same name make way.
+
+        What made way stays known by its name with its digest, ``cav-ruler.3f9a81c2``, so that an address can mean one
+        version for good: see `pinned`.
+        """
+        if name == UnitBasis.name or _PINNED.search(name):
+            raise BadValueError(f'Directions cannot be called "{name}".', hint='For example "cav-ruler".')
+        ComponentId(layer, name, 0)  # explains which names there may be
+        basis = DirectionBasis(self.usable(layer), name, vectors)
+        pinned = f"{name}.{basis.digest}"
+        self._bases = {**self._bases, (layer, name): basis, (layer, pinned): basis}  # others may be reading the old one
+        return basis
+
+    def share_bases(self, other: LayerTable) -> None:
+        """Take over the directions of another table that has the same layers, as variants of a model do."""
+        for (layer, name), basis in other._bases.items():
+            if layer in self._layers and self._layers[layer].n_components == basis.vectors.shape[1]:
+                self._bases = {**self._bases, (layer, name): basis}
+
+    def pinned(self, address: str | ComponentId) -> ComponentId:
+        """The address of what a component is now: a direction's basis with its digest, a unit as it is."""
+        component = self.component(address)
+        basis = self.basis(component.layer, component.basis)
+        if not isinstance(basis, DirectionBasis):
+            return component
+        return ComponentId(component.layer, f"{basis.name}.{basis.digest}", component.index)
 
     def linear(self) -> list[str]:
         """Names of convolution and dense layers that run once."""

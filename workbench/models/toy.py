@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.core.config import settings
 from workbench.core.progress import Progress, SilentProgress
 from workbench.data import toy
 from workbench.data.toy import TOY_TRANSFORM, ToyData
 from workbench.models.card import Card
+from workbench.models.trained import kept_path, kept_weights
 
 __all__ = ["RECIPE", "ToyCNN", "exam", "toy_card", "toy_cnn", "weights_path"]
 
@@ -41,10 +37,6 @@ RECIPE: dict[str, Any] = {
     "least_flips": 0.45,
 }
 """Everything that the weights depend on; its digest names the file."""
-
-# Weights of this process, for the case that the store cannot be written.
-_kept: dict[str, dict[str, Tensor]] = {}
-_lock = threading.Lock()
 
 
 class ToyCNN(nn.Module):
@@ -94,7 +86,13 @@ def toy_cnn(*, progress: Progress | None = None) -> ToyCNN:
     # Modules draw their first weights from the caller's generator; under inference mode they could never be explained.
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         model = ToyCNN()
-        model.load_state_dict(_weights(progress or SilentProgress()))
+        weights = kept_weights(
+            "toy-cnn",
+            RECIPE,
+            train=lambda: _train(progress or SilentProgress()),
+            fits=lambda weights: ToyCNN().load_state_dict(weights),
+        )
+        model.load_state_dict(weights)
     return model.eval()
 
 
@@ -112,8 +110,7 @@ def toy_card() -> Card:
 
 def weights_path() -> Path:
     """Where the weights are kept: a file of the store, named by the digest of the recipe."""
-    digest = hashlib.blake2b(json.dumps(RECIPE, sort_keys=True).encode(), digest_size=8).hexdigest()
-    return settings().store / "models" / f"toy-cnn-{digest}.safetensors"
+    return kept_path("toy-cnn", RECIPE)
 
 
 def exam(model: nn.Module, *, n: int = 300, split: str = "val") -> dict[str, float]:
@@ -138,59 +135,6 @@ def exam(model: nn.Module, *, n: int = 300, split: str = "val") -> dict[str, flo
         "flips": float((fooled == 0)[others].float().mean()),
         "strays": float((clean == 0)[others].float().mean()),
     }
-
-
-def _weights(progress: Progress) -> dict[str, Tensor]:
-    from filelock import FileLock
-
-    path = weights_path()
-    with _lock:
-        if (found := _load(path)) is not None:
-            return found
-        if path.name in _kept:
-            return _kept[path.name]
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):  # a second process waits here and then finds the file
-                if (found := _load(path)) is not None:
-                    return found
-                weights = _train(progress)
-                _save(path, weights)
-        except OSError as error:
-            logger.warning("The toy network's weights cannot be kept in %s: %s", path.parent, error)
-            weights = _train(progress)
-            _kept[path.name] = weights
-        return weights
-
-
-def _load(path: Path) -> dict[str, Tensor] | None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        return None
-    try:
-        weights = load_file(path)
-        ToyCNN().load_state_dict(weights)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        logger.warning("The toy network's weights in %s are damaged and are made anew: %s", path.name, error)
-        return None
-    return weights
-
-
-def _save(path: Path, weights: dict[str, Tensor]) -> None:
-    from safetensors.torch import save
-
-    content = save(weights, metadata={"recipe": json.dumps(RECIPE, sort_keys=True)})
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _train(progress: Progress) -> dict[str, Tensor]:

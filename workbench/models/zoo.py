@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from workbench.core.errors import ModelError, UnknownNameError, nearest
+from workbench.core.progress import visible_progress
 from workbench.core.registry import MODELS
 from workbench.data.transforms import Transform, as_transform
 from workbench.models.card import Card
@@ -153,6 +154,42 @@ def _toy() -> Built:
     from workbench.models.toy import toy_card, toy_cnn
 
     return toy_cnn(), toy_card()
+
+
+def _bird(architecture: str) -> Built:
+    from workbench.models.bird_training import bird_card, bird_net
+
+    return bird_net(architecture, progress=visible_progress()), bird_card(architecture)
+
+
+@MODELS.register("bird-vgg", about="plain convolutions, trained here on generated birds", size="0.9 MB")
+def _bird_vgg() -> Built:
+    """A small VGG, trained on the part world in two minutes, with a planted shortcut."""
+    return _bird("vgg")
+
+
+@MODELS.register("bird-vgg-bn", about="the same with batch norm", size="0.9 MB")
+def _bird_vgg_bn() -> Built:
+    """A small VGG with batch norm, trained on the part world in two minutes, with a planted shortcut."""
+    return _bird("vgg-bn")
+
+
+@MODELS.register("bird-resnet", about="residual blocks, trained here on generated birds", size="1.5 MB")
+def _bird_resnet() -> Built:
+    """A small ResNet, trained on the part world in two minutes, with a planted shortcut."""
+    return _bird("resnet")
+
+
+@MODELS.register("bird-efficientnet", about="inverted bottlenecks, trained here on generated birds", size="0.4 MB")
+def _bird_efficientnet() -> Built:
+    """A small EfficientNet, trained on the part world in two minutes, with a planted shortcut."""
+    return _bird("efficientnet")
+
+
+@MODELS.register("bird-vit", about="a vision transformer, trained here on generated birds", size="1.4 MB")
+def _bird_vit() -> Built:
+    """A small vision transformer, trained on the part world in three minutes, with a planted shortcut."""
+    return _bird("vit")
 
 
 @MODELS.register("efficientnet_lite0", about="ImageNet classifier from a package", size="18.8 MB", licence="Apache-2.0")

@@ -16,6 +16,7 @@ from workbench.core.progress import Progress, SilentProgress
 from workbench.session.journal import PinBook
 from workbench.session.lane import Job, JobFacts, Lane, current_job
 from workbench.session.memory import memory_of
+from workbench.session.notes import ComponentNotes
 from workbench.session.pictures import PictureCache
 from workbench.session.residency import residency
 from workbench.session.selection import Selection
@@ -55,6 +56,7 @@ class SessionBase:
         self.lane = Lane(self.name)
         self.opened_by = opened_by
         self.journal = PinBook(store, self._journal_names, self.digests)
+        self.notes = ComponentNotes(store, lambda: self.model.fingerprint, self._check_component)
         self.selection = self._new_selection()
         self._groups: dict[str, Selection] = {"": self.selection}
         self._pictures = PictureCache(data) if data is not None else None

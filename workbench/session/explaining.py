@@ -20,8 +20,9 @@ from workbench.core.results import Attribution, ReferenceSet
 from workbench.data.torch_data import as_image
 from workbench.models.device import is_out_of_memory
 from workbench.models.handle import ModelHandle
+from workbench.session.describing import Describing
 from workbench.session.pictures import MODES, View, peak_tiles, views
-from workbench.session.tables import KEPT_REFERENCES, Tables
+from workbench.session.tables import KEPT_REFERENCES
 from workbench.store.recipe import Recipe
 from workbench.sweeps.plan import rule_facts
 
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 16
 
 
-class Explaining(Tables):
+class Explaining(Describing):
     """The part of a session that explains samples and cuts pictures. See `Session`."""
 
     def explain(
@@ -58,7 +59,9 @@ class Explaining(Tables):
             Default: the largest output of each sample. For detectors ``"box:0"``, for sequences ``"token:-1:yes"``; see
             `Target.parse`.
         given : addresses
-            Only relevance that flows through these components: "or" within a layer, "and" across layers.
+            Only relevance that flows through these components: "or" within a layer, "and" across layers. A direction
+            without a target is localised by itself, whatever the output: relevance begins at its layer with the
+            positive part of the activation times the vector.
         record : layer names
             Layers whose relevances and activations are returned too.
         rule : str, Composite or zennit composite
@@ -66,21 +69,23 @@ class Explaining(Tables):
         x : (sample, channel, y, x) tensor, PIL picture or (y, x, channel) byte array, optional
             Input from outside, instead of `sample`. Tensors are taken as they are, pictures pass through the transform.
         """
-        chosen, goal = self._rule_and_target(rule, target)
         addresses = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
-        given = [str(self.model.layers.component(c)) for c in addresses]
+        shown = given = [str(self.model.layers.component(c)) for c in addresses]
+        if target is None and (own := self._own_target(given)):
+            target, given = f"component:{own}", [c for c in given if c != own]
+        chosen, goal = self._rule_and_target(rule, target)
         record = [record] if isinstance(record, str) else list(record)
         if x is not None:
             batch = self._outside(x)
             made = self.run(self._explain, batch, goal, chosen, given, record, None, ())
-            return self._attribution(made, tuple(range(len(batch))), goal, chosen, given)
+            return self._attribution(made, tuple(range(len(batch))), goal, chosen, shown)
         ids = tuple(self._check_sample(i) for i in _as_ids(sample))
         if not ids:
             raise BadValueError("Say what to explain: a sample id, several, or x=….", hint="session.explain(14)")
         method = chosen if isinstance(chosen, str) else ""
         recipe = self._recipe(
             "attribution",
-            params={"samples": ids, "given": sorted(given), "record": sorted(record), "method": method,
+            params={"samples": ids, "given": sorted(self._pinned(given)), "record": sorted(record), "method": method,
                     **rule_facts(None if method else chosen, goal), "target": str(goal)},
             title=f"attribution of sample {ids[0]}" if len(ids) == 1 else f"attribution of {len(ids)} samples",
         )  # fmt: skip
@@ -90,7 +95,7 @@ class Explaining(Tables):
             return self._explain(batch, goal, chosen, given, record, self.data.labels[list(ids)], ids)
 
         made = self.run(self.store.get_or_make, recipe, make)
-        return self._attribution(made, ids, goal, chosen, given, recipe=recipe.digest)
+        return self._attribution(made, ids, goal, chosen, shown, recipe=recipe.digest)
 
     def concept_maps(self, sample: int, components: Sequence[str], *, target: Any = None, rule: Any = None) -> Tensor:
         """Conditional heatmaps of several components of one layer, (component, y, x), for one sample."""
@@ -104,7 +109,7 @@ class Explaining(Tables):
             return self._recipe(
                 "concept_map",
                 layer=component.split("/")[0],
-                params={"sample": sample, "component": component, **rule_facts(chosen, goal)},
+                params={"sample": sample, "component": self._pinned([component])[0], **rule_facts(chosen, goal)},
                 title=f"map of {component}",
             )
 
@@ -166,24 +171,56 @@ class Explaining(Tables):
         mode: str = "crop",
         size: int = 96,
         *,
+        quantile: float = 1.0,
         progress: Progress | None = None,
     ) -> list[View]:
         """References of a component, whole, cropped or masked by their conditional heatmaps (kept in the store).
 
-        Maps of references by activation start at the component itself; those by relevance at the output that was
-        explained, conditional on the component.
+        With a quantile below 1 these are the references around it; see `references_at`. Maps of references by
+        activation start at the component itself; those by relevance at the output that was explained, conditional on
+        the component.
         """
         check.one_of("mode", mode, MODES)
         check.positive("n", n, at_most=256)
         address = self.model.layers.component(component)
-        references = self.references(address.layer, by=by, k=max(n, KEPT_REFERENCES))
-        samples = references.of(address, n)
+        check.between("quantile", quantile, 0, 1)
+        first, values, targets = 1, None, None
+        if quantile < 1:
+            found, references, explained = self._at(address, quantile, by, n)
+            samples, first, values = [int(i) for i in found.samples], found.first, found.values
+            targets = torch.tensor(explained) if by == "relevance" else None
+        else:
+            references = self.references(address.layer, by=by, k=max(n, KEPT_REFERENCES), basis=address.basis)
+            samples = references.of(address, n)
         heats = None
         if mode != "whole" and samples:
-            heats = self._reference_heats(address, references, samples, progress or SilentProgress())
-        return views(self.pictures, references, address, samples, heats, mode=mode, size=size)
+            heats = self._reference_heats(address, references, samples, progress or SilentProgress(), targets)
+        return views(
+            self.pictures, references, address, samples, heats, mode=mode, size=size, values=values, first=first
+        )
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _pinned(self, components: Sequence[str]) -> list[str]:
+        """Addresses that mean the directions of now for good, for recipes; units are as they are."""
+        return [str(self.model.layers.pinned(c)) for c in components]
+
+    def _own_target(self, given: Sequence[str]) -> str:
+        """The direction to localise where components are given and no target: the last, if it is the only one there."""
+        addresses = [ComponentId.parse(c) for c in given]
+        if not addresses or all(a.basis == "unit" for a in addresses):
+            return ""
+        last = max(addresses, key=lambda a: self.model.layers[a.layer].order)
+        beside = [a for a in addresses if a.layer == last.layer]
+        if any(a.basis == "unit" for a in beside):
+            return ""
+        if len(beside) > 1:
+            raise BadValueError(
+                f'{len(beside)} directions of "{last.layer}" are given without a target, and each is localised by '
+                "itself.",
+                hint='Explain them one by one, or say target="top" for what flows through all of them.',
+            )
+        return str(last)
 
     def _explain(
         self,
@@ -255,16 +292,22 @@ class Explaining(Tables):
         )
 
     def _reference_heats(
-        self, address: ComponentId, references: ReferenceSet, samples: list[int], progress: Progress
+        self,
+        address: ComponentId,
+        references: ReferenceSet,
+        samples: list[int],
+        progress: Progress,
+        targets: Tensor | None = None,
     ) -> np.ndarray:
         """(ref, y, x) conditional maps of a component's references, as 8-bit numbers with a scale each."""
-        row = references.index(address)
-        targets = None if references.target is None else references.target[row, : len(samples)]
+        if targets is None and references.target is not None:  # the strongest
+            targets = references.target[references.index(address), : len(samples)]
         recipe = self._recipe(
             "reference_heats",
             layer=address.layer,
             params={
                 "component": address.index,
+                **({} if address.basis == "unit" else {"basis": self.model.layers.pinned(address).basis}),
                 "by": references.by,
                 "references": references.recipe,
                 "samples": samples,

@@ -106,6 +106,8 @@ def views(
     *,
     mode: str,
     size: int,
+    values: np.ndarray | None = None,
+    first: int = 1,
 ) -> list[View]:
     """References of one component, ready to be shown.
 
@@ -113,11 +115,16 @@ def views(
     ----------
     heats : (ref, y, x) array or None
         Conditional heatmaps, for the modes ``crop`` and ``mask``.
+    values : (ref,) array, optional
+        Default: those of the strongest in `references`.
+    first : int
+        Rank of the first.
     """
     result = []
     row = references.index(component)
     for rank, sample in enumerate(samples):
-        picture, value = cache[sample], float(references.values[row, rank])
+        picture = cache[sample]
+        value = float(references.values[row, rank] if values is None else values[rank])
         if mode != "whole" and heats is not None:
             heat = crops.smooth(heats[rank])
             box = crops.box_of(heat)
@@ -127,7 +134,7 @@ def views(
         data = cache.data
         label = int(data.labels[sample])
         named = data.classes[label] if 0 <= label < len(data.classes) else data.keys[sample]
-        result.append(View(sample, value, picture, f"{rank + 1}. {named}, {references.by} {value:.3g}"))
+        result.append(View(sample, value, picture, f"{rank + first}. {named}, {references.by} {value:.3g}"))
     return result
 
 

@@ -13,7 +13,7 @@ from workbench.attribution.rules import Composite, RuleTable
 from workbench.core import check
 from workbench.core.config import settings
 from workbench.core.errors import BadValueError, ModelError
-from workbench.core.results import Edit
+from workbench.core.results import DirectionSet, Edit
 from workbench.models.device import choose_device
 from workbench.models.handle import ModelHandle
 from workbench.session.samples import Samples
@@ -47,8 +47,8 @@ def open_session(
         module, or a function without arguments that builds one, or one and its `Card`. A module is copied and never
         changed.
     data : str, path or data set, optional
-        A name (``"photos"``, ``"stamps"``, ``"toy"``, ``"torchvision:…"``), a folder or zip file of pictures, a torch
-        ``Dataset``, or one of ours. Without data, pictures can still be handed to `Session.explain`.
+        A name (``"photos"``, ``"stamps"``, ``"toy"``, ``"birds"``, ``"torchvision:…"``), a folder or zip file of
+        pictures, a torch ``Dataset``, or one of ours. Without data, pictures can still be handed to `Session.explain`.
     transform : callable, optional
         From a PIL picture to the model's input; default: the one that `data` was made with, if it is one of our data
         sets with a transform of its own, else the one that belongs to the model.
@@ -133,6 +133,8 @@ class Session(Samples):
     lane : Lane
     journal : PinBook
         What was pinned of this model and data; `workbench.widgets.Journal` shows it.
+    notes : ComponentNotes
+        Labels and notes that people gave to the model's components.
     opened_by : str
         The call that opened it, for notebooks made from pins. What has no plain text in it stands by its keyword.
     """
@@ -179,6 +181,9 @@ class Session(Samples):
         if not learned:
             method.restore(self, stored, (self.store.meta(recipe) or {}).get("facts", {}))
         method.session_ = self
+        found = getattr(method, "directions_", None)
+        if isinstance(found, DirectionSet):
+            self.add_directions(found)
         return method
 
     def has_fitted(self, method: Method) -> bool:
@@ -204,7 +209,7 @@ class Session(Samples):
 
     def _recipe_of(self, method: Method) -> Recipe:
         """The recipe of what a method learns here, which names how much of the data its tables cover."""
-        params = method.params()
+        params = method.recipe_params(self)
         layer = params.get("layer")
         extent: dict[str, Any] = {}
         if isinstance(layer, str) and self.has_data:
@@ -232,7 +237,9 @@ class Session(Samples):
         handle = self.run(self.model.variant, list(edits), name=f"{self.model.card.name}-{name}")
         budget = None if self._budget is None else self._budget / 1e9
         call = f"{self.opened_by}.variant({name!r}, edits)" if self.opened_by else ""
-        return Session(handle, self._data, self.store, device_budget_gb=budget, name=name, opened_by=call)
+        made = Session(handle, self._data, self.store, device_budget_gb=budget, name=name, opened_by=call)
+        made._directions = self._directions  # as the variant's model has them: to see what an edit does to them
+        return made
 
     def __repr__(self) -> str:
         data = f"{len(self._data)} samples of {self._data.name}" if self._data is not None else "no data"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workbench.core.progress import LoggingProgress, Progress, SilentProgress, TqdmProgress
+from workbench.core.progress import Progress, SilentProgress, visible_progress
 
 __all__ = ["shown"]
 
@@ -28,7 +27,7 @@ def shown(progress: Any, given: Progress | None = None) -> Iterator[None]:
     if listeners is None or given is progress:
         yield
         return
-    mirror: Progress = given or (TqdmProgress(leave=True) if _someone_looks() else LoggingProgress())
+    mirror: Progress = given or visible_progress()
     seen: dict[str, Any] = {"title": "", "done": 0, "note": ""}
 
     def listen(one: SilentProgress) -> None:
@@ -47,9 +46,3 @@ def shown(progress: Any, given: Progress | None = None) -> Iterator[None]:
         listeners.remove(listen)
         if seen["title"]:
             mirror.close()
-
-
-def _someone_looks() -> bool:
-    if "ipykernel" in sys.modules:
-        return True
-    return bool(getattr(sys.stderr, "isatty", lambda: False)())

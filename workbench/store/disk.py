@@ -9,6 +9,7 @@
     passes/77ab…/shard-00000.json, shard-00000.5e6f7a8b.safetensors
     links/90cd….json                          what is found inside something else
     tags/5b1c….json                           samples that people tagged; no result, hence never pruned
+    notes/08fe….json                          labels and notes that people gave to components; never pruned either
     journal/5b1c…-08fe…/3f9a….json, order.json, …  what people pinned; never pruned either
     locks/                                    held only while something is made
 

@@ -46,7 +46,7 @@ class Row:
 
 def scan(root: Path, *, sweep: bool) -> dict[tuple[Kind, str], Row]:
     """List what is stored under `root`. With `sweep`, remove what dead processes left on the way."""
-    for folder in (root, root / "links", root / "tags", *_folders(root / "journal")):
+    for folder in (root, root / "links", root / "tags", root / "notes", *_folders(root / "journal")):
         for path, facts in _files(folder):
             _sweep_temporary(path, facts, sweep)
     rows = [

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from workbench.core import check
 from workbench.core.errors import UnknownLayerError, nearest
 from workbench.core.progress import Progress, SilentProgress
 from workbench.core.results import ActivationTable, ReferenceSet
@@ -87,6 +88,9 @@ class FakeContext:
     is_valid : (sample,) bool array, optional
         Samples that could be read.
     classes : sequence of str
+    labels : (sample,) int array, optional
+        Classes of the samples; unknown if not given.
+    tags : mapping of name to ids, optional
     """
 
     def __init__(
@@ -98,6 +102,8 @@ class FakeContext:
         origins: Any = None,
         is_valid: Any = None,
         classes: Sequence[str] = (),
+        labels: Any = None,
+        tags: dict[str, Sequence[int]] | None = None,
     ):
         self._activations = {k: torch.as_tensor(np.asarray(v, np.float32)) for k, v in activations.items()}
         self._relevances = {k: torch.as_tensor(np.asarray(v, np.float32)) for k, v in (relevances or {}).items()}
@@ -105,7 +111,15 @@ class FakeContext:
         self._target = torch.zeros(n, dtype=torch.int64) if target is None else torch.as_tensor(target)
         self._valid = torch.ones(n, dtype=torch.bool) if is_valid is None else torch.as_tensor(is_valid)
         self._classes = tuple(classes)
-        self.data = SimpleNamespace(origins=np.arange(n) if origins is None else np.asarray(origins), name="fake")
+        held = {name: tuple(ids) for name, ids in (tags or {}).items()}
+        self.data = SimpleNamespace(
+            origins=np.arange(n) if origins is None else np.asarray(origins),
+            name="fake",
+            labels=np.full(n, -1) if labels is None else np.asarray(labels),
+            classes=self._classes,
+            tag=lambda name: held[check.known("tag", name, held)],
+            tagged=lambda: held,
+        )
         self.model = SimpleNamespace(n_classes=max(len(classes), int(self._target.max()) + 1))
         self.store: Any = None
         self.asked: list[str] = []
@@ -119,6 +133,13 @@ class FakeContext:
         """The activations that were given."""
         self.asked.append("activations")
         return self._table(layer, "activation", pooling, self._activations)
+
+    def pooled(self, layer: str, samples: Any = None, *, pooling: str = "max") -> tuple[np.ndarray, np.ndarray]:
+        """The activations that were given, whatever the pooling."""
+        values = np.asarray(self.activations(layer, pooling=pooling).values)
+        ids = np.arange(len(values)) if samples is None else np.asarray(samples)
+        ids = ids[np.asarray(self._valid)[ids]]
+        return ids, values[ids]
 
     def relevances(self, layer: str, *, target: Any = None, rule: Any = None) -> ActivationTable:
         """The relevances that were given."""

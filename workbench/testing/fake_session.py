@@ -13,12 +13,24 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
+from workbench.core.errors import IncompleteError, UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
 from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet, SanityCheck
 from workbench.data.tags import Tagged
+from workbench.session.facts import (
+    Pooled,
+    Related,
+    Relations,
+    at_quantile,
+    classes_of,
+    contrast_of,
+    correlated,
+    in_order,
+    why_alone,
+)
 from workbench.session.journal import PinBook
 from workbench.session.lane import Lane, current_job
+from workbench.session.notes import ComponentNotes
 from workbench.session.selection import Selection
 
 __all__ = ["CLASSES", "FakeData", "FakeSession", "View", "scene"]
@@ -50,6 +62,23 @@ def scene(i: int, size: int = 96) -> np.ndarray:
     ][i % 3]
     picture[inside] = rng.uniform(0, 1, 3)
     return (255 * np.clip(picture, 0, 1)).astype(np.uint8)
+
+
+def _cut(picture, size, mode="whole", seed=0):
+    """A picture at a size: whole, a part of it, or dimmed around its middle."""
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    if mode == "crop":
+        rng = np.random.default_rng(seed)
+        side = min(image.size) // 2
+        left, top = (int(rng.integers(0, s - side + 1)) for s in image.size)
+        image = image.crop((left, top, left + side, top + side))
+    found = np.asarray(image.resize((size, size)))
+    if mode == "mask":
+        y, x = np.mgrid[:size, :size] / size
+        found = np.where(((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1)[..., None], found, found // 4 + 160).astype(np.uint8)
+    return found
 
 
 class FakeTags:
@@ -107,7 +136,7 @@ class FakeSession:
         Samples, and components of `layer`; a second layer, ``blocks.4``, has 40.
     layer : str
     delay : float
-        Seconds that each answer takes.
+        Seconds that each answer takes; those on one component alone take none.
     pictures : sequence of (y, x, 3) uint8 arrays, optional
         Drawn scenes if not given.
 
@@ -133,6 +162,7 @@ class FakeSession:
         self._classes = tuple(classes)
         self.n_components, self.layer_name = {layer: components, "blocks.4": 40}, layer
         self.delay, self.fail, self.asked = delay, {}, []
+        self._quick = threading.local()
         self.lane = Lane("fake-model")
         self.rng = np.random.default_rng(seed)
         k = max(3, components // 30)
@@ -146,6 +176,7 @@ class FakeSession:
             values[:, 3] = 0  # a component that never answers
         self.n_calls, self.coverage, self.tiers = {}, {}, {}
         self.journal = PinBook(None, lambda: ("data", "model"), self.digests)
+        self.notes = ComponentNotes(None, lambda: Fingerprint("fb" * 16, "fake"), self._component)
         self.opened_by = ""
         self.selection = self._new_selection()
         self._groups = {"": self.selection}
@@ -187,12 +218,18 @@ class FakeSession:
     def _begin(self, name, progress=None):
         self.asked.append((name, threading.current_thread().name))
         job = current_job()
-        for _ in range(200 if self.delay else 0):
+        is_quick = job is not None and getattr(self._quick, "job", None) is job
+        for _ in range(200 if self.delay and not is_quick else 0):
             time.sleep(self.delay / 200)
             if job is not None:
                 job.progress.token.raise_if_cancelled()
         if name in self.fail:
             raise self.fail[name]
+
+    def _begin_quickly(self, name):
+        """Facts on one component come at once, and pictures for them: a card asks for many after its references."""
+        self._quick.job = current_job()
+        self._begin(name)
 
     def _begin_slowly(self, progress):
         """Work in small steps, for as long as an answer takes."""
@@ -337,47 +374,109 @@ class FakeSession:
             target_text="top" if by == "relevance" else "",
         )
 
-    def reference_views(self, component, by="activation", n=12, mode="crop", size=96, *, progress=None):
-        """Pictures of the references, those with a value above zero."""
+    def reference_views(self, component, by="activation", n=12, mode="crop", size=96, *, quantile=1.0, progress=None):
+        """Pictures of the references, those with a value above zero where the strongest are asked for."""
         self._begin("reference_views")
         address = ComponentId.parse(component)
-        chosen = self.references(address.layer, by=by)
+        if quantile == 1:
+            chosen = self.references(address.layer, by=by)
+            ids, values, first = chosen.ids[address.index][:n], chosen.values[address.index][:n], 1
+        else:
+            found = self.references_at(component, quantile, by, n)
+            ids, values, first = found.samples, found.values, found.first
         views = []
-        for sample, value in zip(chosen.ids[address.index][:n], chosen.values[address.index][:n], strict=True):
-            if value <= 0:
+        for rank, (sample, value) in enumerate(zip(ids, values, strict=True), first):
+            if value <= 0 and quantile == 1:
                 continue
             picture = self._resized(self.data.picture(int(sample)), size, mode, address.index + int(sample))
             name = self._classes[int(self.data.labels[sample])]
-            views.append(View(int(sample), float(value), picture, f"{name}, original {int(sample) // 2}"))
+            views.append(View(int(sample), float(value), picture, f"{rank}. {name}, original {int(sample) // 2}"))
         return views
 
-    def _resized(self, picture, size, mode="whole", seed=0):
-        from PIL import Image
+    # One component
+    def references_at(self, component, quantile=1.0, by="activation", n=12):
+        """References around a quantile, exactly; of those that were kept where `activations` has nothing."""
+        address = ComponentId.parse(component)
+        try:
+            table = self._read(address.layer, by)
+            values = np.asarray(table.values[:, address.index], dtype=np.float32)
+            # As `references` here, which takes every view for an original of its own.
+            order, is_kept = in_order(values, np.arange(len(values))), False
+            found = values[order]
+        except IncompleteError:
+            kept = self.references(address.layer, by=by)
+            order, found, is_kept = kept.ids[address.index], kept.values[address.index], True
+        return at_quantile(order, found, quantile, n, is_kept=is_kept)
 
-        image = Image.fromarray(picture)
-        if mode == "crop":
-            rng = np.random.default_rng(seed)
-            side = min(image.size) // 2
-            left, top = (int(rng.integers(0, s - side + 1)) for s in image.size)
-            image = image.crop((left, top, left + side, top + side))
-        found = np.asarray(image.resize((size, size)))
-        if mode == "mask":
-            y, x = np.mgrid[:size, :size] / size
-            found = np.where(((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1)[..., None], found, found // 4 + 160).astype(
-                np.uint8
-            )
-        return found
+    def component_classes(self, component, by="activation", n=5):
+        """Classes with the largest mean, grouped by label."""
+        self._begin_quickly("component_classes")
+        address = ComponentId.parse(component)
+        column = np.asarray(self._read(address.layer, by).values[:, address.index])
+        return classes_of(column, self.data.labels, self._classes, by=by, n=n)
+
+    def related(self, component, n=5):
+        """Correlated components of both layers."""
+        self._begin_quickly("related")
+        address = ComponentId.parse(component)
+        column = np.asarray(self._read(address.layer, "activation").values[:, address.index])
+        names = list(self.n_components)
+        at = names.index(address.layer)
+
+        def of(layer, without=None):
+            if not layer:
+                return Related()
+            values = self._read(layer, "activation").values
+            table = Pooled(values, np.isfinite(values).all(1))
+            found, correlation, used = correlated(column, table, n, without=without)
+            return Related(layer, tuple(f"{layer}/unit/{i}" for i in found), correlation, used)
+
+        before, after = names[at - 1] if at else "", names[at + 1] if at + 1 < len(names) else ""
+        near = of(address.layer, address.index)
+        if why := why_alone(column):
+            return Relations(Related(before), near, Related(after), why)
+        return Relations(of(before), near, of(after))
+
+    def contrasts(self, component, n=6, *, anchors=3, low=0.1):
+        """Samples alike to the last layer."""
+        self._begin_quickly("contrasts")
+        address = ComponentId.parse(component)
+        layer = list(self.n_components)[-1]
+        values = self._read(layer, "activation").values
+        return contrast_of(
+            np.asarray(self._read(address.layer, "activation").values[:, address.index]),
+            Pooled(values, np.isfinite(values).all(1)),
+            self.data.origins,
+            without=address.index if layer == address.layer else None,
+            anchors=anchors, low=low, n=n, layer=layer,
+        )  # fmt: skip
+
+    def class_statistics(self, layer, quantity="relevance"):
+        """Means and counts per label; the last class has no sample where there are more than three."""
+        self._begin("class_statistics")
+        values, labels = self._read(layer, quantity).values, np.asarray(self.data.labels)
+        counts = np.bincount(labels, minlength=len(self._classes))
+        means = np.full((len(counts), values.shape[1]), np.nan, np.float32)
+        for i in np.flatnonzero(counts):
+            means[i] = values[labels == i].mean(0)
+        return means, counts
+
+    def _read(self, layer, by):
+        return self.activations(layer) if by == "activation" else self.relevances(layer)
+
+    def _resized(self, picture, size, mode="whole", seed=0):
+        return _cut(picture, size, mode, seed)
 
     def peak_crops(self, layer, components, size=64):
         """One tile per component."""
         self._begin("peak_crops")
         best = np.argmax(self.values[layer], axis=0)
-        return np.stack([self._resized(self.data.picture(int(best[c])), size, "crop", int(c)) for c in components])
+        return np.stack([_cut(self.data.picture(int(best[c])), size, "crop", int(c)) for c in components])
 
     def thumbnails(self, samples, size=96):
         """Whole pictures of samples."""
         self._begin("thumbnails")
-        return np.stack([self._resized(self.data.picture(self._sample(int(i))), size) for i in samples])
+        return np.stack([_cut(self.data.picture(self._sample(int(i))), size) for i in samples])
 
     # Explaining
     def predict(self, sample, n=5):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, StaleError, UnknownComponentError
+from workbench.core.errors import BadValueError, StaleError, StoreError, UnknownComponentError
 from workbench.core.results import Atlas
+from workbench.session.deliver import deliver, gate
 from workbench.widgets import linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.board import arrange, centres
@@ -21,6 +23,7 @@ from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Picture, Still
+from workbench.widgets.target_relevance import TargetRelevance, two_sided_legend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +34,11 @@ _MOST = 1_000_000
 _PAGE = 16  # cells along a page of crops
 _IN_STILL = 48
 _LEVELS = ("auto", "dots", "tiles", "cards")
+TARGET = "target"
+"""The overlay that depends on what is chosen: mean relevance for a target, or the difference of two."""
+
+_RECORDED_TARGETS = 8
+_RECORDED_BYTES = 2_000_000
 
 
 @register_widget("atlas", shows=Atlas)
@@ -39,7 +47,8 @@ class AtlasBrowser(SessionWidget):
 
     Far out each component is a coloured cell under the names of the clusters, nearer it shows a reference cropped
     around its peak, close up also its address and score. Click a cell to select the component for all widgets of the
-    session.
+    session. With ``overlay="target"`` the colours are the mean relevance for the selected `target`, minus that for
+    `compare_target` if there is one.
 
     Parameters
     ----------
@@ -52,24 +61,31 @@ class AtlasBrowser(SessionWidget):
     tiles : (component, y, x, 3) uint8, optional
         Pictures to show in place of a session's.
     **view
-        `overlay`, `min_score`, `query`, `level`, `sort`, `height` and the other traits.
+        `overlay`, `target`, `compare_target`, `min_score`, `query`, `level`, `sort` and the other traits.
 
     Examples
     --------
     >>> AtlasBrowser(atlas, overlay="relevance")  # doctest: +SKIP
+    >>> AtlasBrowser(s, layer="bn2", overlay="target", target="logit:3", compare_target="logit:7")  # doctest: +SKIP
     """
 
     _esm = esm("atlas")
     _css = css("atlas")
-    follows = ("component", "components")
+    follows = ("component", "components", "target")
     stands_for = "component"
 
     component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
     components = traitlets.Any((), help="Addresses of the selected set, in the order of selection.").tag(
         sync=True, **linking.members
     )
+    target = traitlets.Any(
+        None, allow_none=True, help='Output whose relevance the overlay "target" shows: "logit:3"; None for all.'
+    ).tag(sync=True)
     layer = traitlets.Unicode("", help="Layer on show.").tag(sync=True)
-    overlay = traitlets.Unicode("", help="Column that colours the cells; empty for the first.").tag(
+    overlay = traitlets.Unicode("", help='Column that colours the cells, or "target"; empty for the first.').tag(
+        sync=True, view=True
+    )
+    compare_target = traitlets.Unicode("", help="Output whose relevance is taken from that of `target`.").tag(
         sync=True, view=True
     )
     min_score = traitlets.Float(None, allow_none=True, help="Cells whose overlay is lower are dimmed.").tag(
@@ -90,6 +106,15 @@ class AtlasBrowser(SessionWidget):
     ).tag(sync=True, view=True)
     board = traitlets.Dict(help="Cells, grid, cluster names and places, columns, digest.").tag(sync=True, **wire.arrays)
     values = traitlets.Dict(help="Each column's values, one per component.").tag(sync=True, **wire.arrays)
+    targets = traitlets.List(traitlets.Dict(), help="Outputs to choose from, with the samples explained for each.").tag(
+        sync=True, payload=True
+    )
+    target_values = traitlets.Dict(help="Both targets, and the relevance for them, one per component.").tag(
+        sync=True, **wire.arrays
+    )
+    labels = traitlets.Dict(help="Labels that people gave to components of the layer, by number.").tag(
+        sync=True, payload=True
+    )
 
     def __init__(
         self,
@@ -107,6 +132,10 @@ class AtlasBrowser(SessionWidget):
 
     def bind(self, source: Any) -> None:
         self._made_from = repr(source) if hasattr(source, "atlas_") else ""
+        self._relevance = TargetRelevance(self.session, source)
+        self.observe(lambda change: self._fetch_target(), names=["overlay", "target", "compare_target"])
+        if (notes := getattr(self.session, "notes", None)) is not None:
+            self._undo.append(notes.listen(lambda: deliver(self._fetch_labels, key=(id(self), "labels"))))
         record = source if isinstance(source, Atlas) else getattr(source, "atlas_", None)
         if isinstance(record, Atlas):
             self._show(record)
@@ -127,8 +156,6 @@ class AtlasBrowser(SessionWidget):
 
     def _fitted(self, job: Any) -> None:
         if job.state == "done":
-            from workbench.session.deliver import deliver
-
             deliver(self._show, job.result(0))
 
     def _show(self, atlas: Atlas) -> None:
@@ -137,12 +164,13 @@ class AtlasBrowser(SessionWidget):
         cells, grid = arrange(atlas.position, fill=0.7)
         columns, values = described(atlas.columns, atlas.cluster_names)
         if self.overlay:
-            check.known("column", self.overlay, [c["name"] for c in columns])
+            check.known("column", self.overlay, [*(c["name"] for c in columns), TARGET])
         names = list(atlas.cluster_names)
         cluster = np.asarray(atlas.columns.get("cluster", np.full(len(cells), -1))).astype(np.int64)
         self.atlas = atlas
-        with self.hold_sync():
+        with gate(), self.hold_sync():  # choosing an overlay reports at once, from another thread
             self.layer = atlas.layer
+            self.targets = self._relevance.options()
             self.overlay = self.overlay or first_column(columns)
             self.values = values
             self.board = {
@@ -161,7 +189,72 @@ class AtlasBrowser(SessionWidget):
                 "coverage": float(atlas.references.coverage) if atlas.references is not None else 1.0,
             }
         self._has_worked = True
+        self._fetch_labels()
+        self._fetch_target()
         self._report()
+
+    # A target, or two -------------------------------------------------------------------------------------------------
+
+    @traitlets.validate("compare_target")
+    def _is_target(self, proposal: Any) -> str:
+        value = proposal["value"]
+        names = list(self.session.class_names()) if hasattr(self.session, "class_names") else []
+        if value in names:
+            return f"logit:{names.index(value)}"
+        return str(self.shared.check("target", value)) if value else ""
+
+    def _fetch_target(self) -> None:
+        """The values of the overlay "target", where that is what colours the board."""
+        if self.atlas is None or self.overlay != TARGET:
+            self._report()
+            return
+        target, other = self.target or "", self.compare_target
+        if (self.target_values.get("target"), self.target_values.get("compare_target")) != (target, other):
+            title = "Relevance for a target" if not other else "Relevance for two targets"
+            self.submit(
+                self._compare, self.atlas.layer, self.atlas.n_components, target, other, topic="target", title=title
+            )
+
+    def _compare(self, layer: str, n: int, target: str, other: str) -> None:
+        found, options = self._relevance.values(layer, n, target, other), self._relevance.options()
+
+        def put() -> None:
+            if not self._is_closed and (self.target or "", self.compare_target) == (target, other):
+                with self.hold_sync():
+                    self.targets = options
+                    self.target_values = found
+                self._report()
+
+        deliver(put)
+
+    def stale_reason(self) -> str:
+        have = self.target_values
+        if self.overlay != TARGET or not have:
+            return ""
+        now = (self.target or "", self.compare_target)
+        return (
+            "" if (have["target"], have["compare_target"]) == now else f"These are still the values of {have['title']}."
+        )
+
+    def _overlay_values(self) -> np.ndarray | None:
+        """(component,) of the column that colours the board."""
+        if self.overlay == TARGET:
+            return np.asarray(self.target_values["values"]) if self.target_values else None
+        columns = self._atlas().columns
+        return np.asarray(columns[self.overlay]) if self.overlay in columns else None
+
+    def _fetch_labels(self) -> None:
+        notes = getattr(self.session, "notes", None)
+        if self.atlas is None or notes is None or self._is_closed:
+            return
+        try:
+            found = notes.labels(self.atlas.layer)
+        except StoreError as error:
+            self._failed_topics.add("labels")
+            self.show_error("Labels", error)
+            return
+        self._failed_topics.discard("labels")
+        self.labels = {address.rpartition("/")[2]: label for address, label in found.items()}
 
     # Questions from the page ------------------------------------------------------------------------------------------
 
@@ -201,6 +294,10 @@ class AtlasBrowser(SessionWidget):
         frame, names = self._atlas().to_frame(), self._atlas().cluster_names
         if "cluster" in frame and names:
             frame["cluster_name"] = [names[int(c)] if 0 <= int(c) < len(names) else "" for c in frame["cluster"]]
+        if self.overlay == TARGET and self.target_values:
+            frame[TARGET] = self._overlay_values()
+        if self.labels:
+            frame["label"] = [self.labels.get(address.rpartition("/")[2], "") for address in frame.index]
         return frame
 
     def table(self) -> pd.DataFrame:
@@ -211,6 +308,8 @@ class AtlasBrowser(SessionWidget):
             found = frame.index.str.casefold().str.contains(wanted, regex=False)
             if "cluster_name" in frame:
                 found = found | frame["cluster_name"].str.casefold().str.contains(wanted, regex=False).to_numpy()
+            if "label" in frame:
+                found = found | frame["label"].str.casefold().str.contains(wanted, regex=False).to_numpy()
             frame = frame[found]
         if self.overlay in frame:
             if self.min_score is not None and frame[self.overlay].dtype.kind in "fiu":
@@ -255,7 +354,13 @@ class AtlasBrowser(SessionWidget):
     def plot(self, **options: Any) -> Any:
         """The board as a plotly scatter, coloured by the overlay, selection outlined."""
         chosen = [c for c in self.selected() if c in set(self._atlas().ids())]
-        return self._atlas().plot(**{"color": self.overlay or None, "highlight": chosen or None, **options})
+        atlas, overlay = self._atlas(), self.overlay
+        if overlay == TARGET and (values := self._overlay_values()) is not None:
+            overlay = self.target_values["title"]
+            atlas = replace(atlas, columns={**atlas.columns, overlay: values})
+        elif overlay == TARGET:
+            overlay = ""
+        return atlas.plot(**{"color": overlay or None, "highlight": chosen or None, **options})
 
     # Keeping ----------------------------------------------------------------------------------------------------------
 
@@ -282,17 +387,15 @@ class AtlasBrowser(SessionWidget):
             return Still("Concepts", asked, missing="The atlas is being made: `widget.wait()` waits for it.")
         atlas, table = self.atlas, self.table()
         shown = [i for i in self._leading(_IN_STILL) if i in self._still_tiles]
-        values = np.asarray(atlas.columns[self.overlay]) if self.overlay in atlas.columns else None
+        values = self._overlay_values()
+        overlay = self.target_values["title"] if self.overlay == TARGET and self.target_values else self.overlay
         pictures = []
         for i in shown:
-            name = f"{atlas.basis} {i}"
+            name = " · ".join(filter(None, (f"{atlas.basis} {i}", self.labels.get(str(i), ""))))
             value = "" if values is None else reading(values[i], self.overlay, atlas.cluster_names)
-            pictures.append(
-                Picture(
-                    self._still_tiles[i], f"Reference of {atlas.layer}/{name}, {self.overlay} {value}", (name, value)
-                )
-            )
-        by = f", by {self.overlay}" if self.overlay and self.sort == "overlay" else ""
+            alt = f"Reference of {atlas.layer}/{name}, {overlay} {value}"
+            pictures.append(Picture(self._still_tiles[i], alt, (name, value)))
+        by = f", by {overlay}" if overlay and self.sort == "overlay" else ""
         notes = [f"{len(pictures)} of {len(table)} components{by}; each shows its strongest reference, cropped."]
         if (references := atlas.references) is not None:
             covered = f", {references.coverage:.0%} of the data" if references.coverage < 1 else ""
@@ -300,17 +403,27 @@ class AtlasBrowser(SessionWidget):
         if not pictures and self.board.get("has_tiles"):
             notes[0] = "Crops had not been fetched yet."
         asked = f"{atlas.n_components} components in {len(atlas.cluster_names)} clusters"
-        legend = None if values is None else legend_of(self.overlay, values, self.palette)
+        legend = None if values is None else legend_of(overlay, values, self.palette)
+        if self.overlay == TARGET and self.target_values:
+            have = self.target_values
+            notes.append(have["why"] or have["note"])
+            if values is not None and have["compare_target"] and not have["why"]:
+                legend = two_sided_legend(overlay, values)
         return Still(f"Concepts of {atlas.layer}", asked, pictures, legend, table, notes)
 
     def offers(self) -> Offer:
         return Offer(components=tuple(self.table().index)) if self.atlas is not None else Offer()
 
     def recorded_state(self) -> dict[str, Any]:
-        return {"board": {**self.board, "is_recorded": True}} if self.board else {}
+        if not self.board:
+            return {}
+        # What was never asked for may be nowhere: a page offers targets where their relevances are known.
+        targets = self.targets if self._relevance.is_known else []
+        return {"board": {**self.board, "is_recorded": True}, "targets": targets}
 
     def recordings(self, wanted: Offer) -> Iterator[Recording]:
-        """Sheets of crops for all pages of the board, those with wanted components first."""
+        """Sheets of crops for all pages of the board, those with wanted components first; and targets, by twos."""
+        yield from self._target_recordings()
         if not self.board.get("has_tiles"):
             return
         pages: dict[tuple[int, int], list[int]] = {}
@@ -323,6 +436,23 @@ class AtlasBrowser(SessionWidget):
                 lambda components=components: self._tiles(components, 64),  # type: ignore[misc]
                 question=("tiles", body),
                 what="sheets of crops",
+            )
+
+    def _target_recordings(self) -> Iterator[Recording]:
+        if self.atlas is None or not self._relevance.is_known:
+            return
+        layer, n = self.atlas.layer, self.atlas.n_components
+        seen = [one["value"] for one in self.targets if one.get("n")]
+        first = [one for one in (self.target, self.compare_target) if one]
+        chosen = list(dict.fromkeys([*first, *seen]))[:_RECORDED_TARGETS]
+        pairs = [(target, other) for other in ("", *chosen) for target in (None, *chosen) if target != other]
+        for target, other in pairs[: max(1, _RECORDED_BYTES // (4 * n))]:
+            yield Recording(
+                lambda target=target, other=other: {  # type: ignore[misc]
+                    "target_values": self._relevance.values(layer, n, target or "", other)
+                },
+                {"target": target, "compare_target": other},
+                what="targets",
             )
 
     def describe(self) -> str:

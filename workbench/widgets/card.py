@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets
 
-from workbench.core.errors import BadValueError, IncompleteError
+from workbench.core import check
+from workbench.core.errors import BadValueError, StoreError
 from workbench.core.ids import ComponentId
-from workbench.session.deliver import deliver
+from workbench.session.deliver import deliver, gate
 from workbench.widgets import wire
-from workbench.widgets.base import SessionWidget, register_widget
+from workbench.widgets.base import SessionWidget, on, register_widget
+from workbench.widgets.card_answers import CardAnswers
+from workbench.widgets.card_still import still_of
 from workbench.widgets.esm import css, esm
+from workbench.widgets.handlers import optional
 from workbench.widgets.keeping import Offer
 from workbench.widgets.recording import Recording
-from workbench.widgets.stills import Picture, Still
+from workbench.widgets.stills import Still
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.session.notes import Note
+
 __all__ = ["ComponentCard"]
 
-_BINS = 40
-_SIZE = 96
-_WANTED = ("component", "by", "mode", "n")
+_WANTED = ("component", "by", "mode", "n", "quantile")
+_PINNED = 6
+_STOPS = (1.0, 0.75, 0.5, 0.25, 0.0)
+_STOPPED = 3  # components of a page that have references at all stops
+_REST_S = 0.15
+_LABELS = 5000
+_NOTE_BYTES = 200_000
 
 
 @register_widget("card")
 class ComponentCard(SessionWidget):
-    """References and numbers of the selected component.
+    """What is known of the selected component, or of some that stay and are compared.
 
     Shows the samples on which the component answers most strongly or is most relevant, whole, cropped around the peak
-    or masked to where it answers; from how many originals they were chosen; and how its values are spread over the
-    data, with the current sample marked. Click a reference to select the sample.
+    or masked to where it answers, and those at any other quantile of its values; samples that look alike and on which
+    it does not fire; how its values are spread over the data, with the current sample marked; the classes it serves;
+    components that go together with it; and a label and a note that you give it. Click a reference to select the
+    sample, a related component to go there.
 
     Parameters
     ----------
@@ -42,7 +55,13 @@ class ComponentCard(SessionWidget):
     component : str, optional
         Selected at the start.
     **view
-        `by`, `mode`, `n`, `pinned` and the other traits.
+        `by`, `mode`, `quantile`, `n`, `pinned` and the other traits. Several components that are pinned are shown side
+        by side.
+
+    Examples
+    --------
+    >>> ComponentCard(s, quantile=0.5)  # doctest: +SKIP
+    >>> ComponentCard(s, pinned=["bn2/unit/17", "bn2/unit/40"])  # doctest: +SKIP
     """
 
     _esm = esm("card")
@@ -58,11 +77,14 @@ class ComponentCard(SessionWidget):
     mode = traitlets.Enum(["crop", "whole", "mask"], "crop", help="What is shown of each reference.").tag(
         sync=True, view=True
     )
+    quantile = traitlets.Float(
+        1.0, min=0.0, max=1.0, help="Of the values: 1 shows the strongest references, 0 the weakest."
+    ).tag(sync=True, view=True)
     n = traitlets.Int(12, min=1, max=64, help="References at most.").tag(sync=True, view=True)
-    pinned = traitlets.Unicode("", help="Component to stay on while others are selected; empty to follow.").tag(
-        sync=True, view=True
-    )
-    references = traitlets.Dict(help="Component, by, mode, samples, values, captions and their sheet.").tag(
+    pinned = traitlets.Any(
+        (), help="Components to stay on while others are selected, side by side; none to follow."
+    ).tag(sync=True, view=True, to_json=lambda value, widget: list(value))
+    references = traitlets.Dict(help="Component, by, mode, quantile, samples, values, captions and their sheet.").tag(
         sync=True, **wire.arrays
     )
     spread = traitlets.Dict(help="Component and quantity, edges and counts of the histogram, quantiles.").tag(
@@ -71,6 +93,22 @@ class ComponentCard(SessionWidget):
     mark = traitlets.Dict(help="Component, sample and its value: what is marked in the histogram.").tag(
         sync=True, **wire.arrays
     )
+    classes = traitlets.Dict(help="Component, by, and the classes with the largest mean.").tag(sync=True, **wire.arrays)
+    related = traitlets.Dict(help="Component, and those that go together with it, in three layers.").tag(
+        sync=True, **wire.arrays
+    )
+    contrast = traitlets.Dict(help="Component, and samples that look like its references and do not fire.").tag(
+        sync=True, **wire.arrays
+    )
+    compared = traitlets.Dict(help="The same records of the other pinned components.").tag(sync=True, **wire.arrays)
+    marks = traitlets.List(
+        traitlets.Dict(), help="Where the sample lies among the values of the other pinned components."
+    ).tag(sync=True, payload=True)
+    labels = traitlets.Dict(help="Labels that people gave to components, by address.").tag(sync=True, payload=True)
+    notes = traitlets.Dict(help="Notes on the components on show, by address.").tag(sync=True, payload=True)
+    stops = traitlets.List(traitlets.Float(), help="Quantiles that a page without kernel has; none: all.").tag(
+        sync=True, payload=True
+    )
 
     def bind(self, source: Any) -> None:
         if self.session is None:
@@ -78,20 +116,37 @@ class ComponentCard(SessionWidget):
                 f"ComponentCard shows the components of a session; got {type(source).__name__}.",
                 hint="Give it what open_session returned.",
             )
-        self.observe(lambda change: self._fetch(), names=["component", "pinned", "by", "mode", "n"])
+        self._answers = CardAnswers(self.session)
+        self._others: dict[str, dict[str, Any]] = {}
+        self.observe(lambda change: self._fetch(), names=["component", "pinned", "by", "mode", "n", "quantile"])
         self.observe(lambda change: self._fetch_values(), names=["sample"])
+        self._undo.append(self.session.notes.listen(lambda: deliver(self._fetch_notes, key=(id(self), "notes"))))
         self._fetch()
 
     @property
     def shown(self) -> str | None:
-        """Address of the component on the card: the pinned one, else the selected one."""
-        return self.pinned or self.component
+        """Address of the component on the card: the first pinned one, else the selected one."""
+        return self.pinned[0] if self.pinned else self.component
+
+    @traitlets.validate("quantile")
+    def _is_share(self, proposal: Any) -> float:
+        return check.between("quantile", proposal["value"], 0, 1)
 
     @traitlets.validate("pinned")
-    def _is_component(self, proposal: Any) -> str:
-        return self.shared.check("component", proposal["value"]) if proposal["value"] else ""
+    def _are_components(self, proposal: Any) -> tuple[str, ...]:
+        value = proposal["value"]
+        if value is None or value == "":
+            return ()
+        given = [value] if isinstance(value, (str, ComponentId)) else value
+        if not isinstance(given, (list, tuple)):
+            raise BadValueError(f"Components are pinned by their addresses; got {type(value).__name__}.")
+        found = tuple(dict.fromkeys(self.shared.check("component", one) for one in given))
+        if len(found) > _PINNED:
+            raise BadValueError(f"At most {_PINNED} components can be compared; got {len(found)}.")
+        return found
 
     def _fetch(self) -> None:
+        self._fetch_notes()
         if self.shown is None:
             self._report()
             return
@@ -101,8 +156,10 @@ class ComponentCard(SessionWidget):
         if is_new and self.mode != "whole":
             self.submit(self._preview, *self._wanted(), topic="preview", title=title)
         self._fetch_values()
+        self._fetch_facts()
         if is_new:
             self.submit(self._references, *self._wanted(), into="references", title=title)
+        self._fetch_others()
 
     def _fetch_values(self) -> None:
         component, sample = self.shown, self.sample
@@ -117,96 +174,75 @@ class ComponentCard(SessionWidget):
         if not (is_spread and is_marked):
             title = f"Values of {component}"
             self.submit(self._values, component, self.by, sample, topic="values", title=title, quiet=is_spread)
+        if len(self.pinned) > 1:
+            self.submit(self._marks, self.pinned[1:], self.by, sample, into="marks", title="Values", quiet=True)
 
-    def _wanted(self) -> tuple[str | None, str, str, int]:
-        return self.shown, self.by, self.mode, self.n
+    def _fetch_facts(self) -> None:
+        component, by = self.shown, self.by
+        if (self.classes.get("component"), self.classes.get("by")) != (component, by):
+            self.submit(
+                self._answers.classes, component, by, into="classes", title=f"Classes of {component}", quiet=True
+            )
+        if self.related.get("component") != component:
+            title = f"What goes together with {component}"
+            self.submit(self._answers.related, component, into="related", title=title, quiet=True)
+        if self.contrast.get("component") != component:
+            title = f"What looks like {component}"
+            self.submit(self._answers.contrast, component, into="contrast", title=title, quiet=True)
+
+    def _fetch_others(self) -> None:
+        if len(self.pinned) < 2:
+            self.compared = {}
+            return
+        title = "Cards to compare"
+        self.submit(self._compare, self.pinned, *self._wanted()[1:], into="compared", title=title)
+
+    def _fetch_notes(self) -> None:
+        """Labels of all and notes of what is on show; the file is small and read at most once per change."""
+        if self._is_closed:
+            return
+        try:
+            found = self.session.notes.all()
+        except StoreError as error:
+            self._failed_topics.add("labels")
+            self.show_error("Labels", error)
+            return
+        self._failed_topics.discard("labels")
+        labels = {address: note.label for address, note in found.items() if note.label}
+        with gate(), self.hold_sync():
+            self.labels = dict(list(labels.items())[:_LABELS])
+            on_show = [*self.pinned, self.component]
+            self.notes = {one: found[one].note for one in on_show if one in found and found[one].note}
+
+    def _wanted(self) -> tuple[str | None, str, str, int, float]:
+        return self.shown, self.by, self.mode, self.n, self.quantile
+
+    def _put(self, trait: str, value: Any, job: Any) -> None:
+        """Take a result, unless the card has left its component meanwhile and come back to what it has."""
+        if trait in ("references", "classes", "related", "contrast") and value["component"] != self.shown:
+            return
+        super()._put(trait, value, job)
 
     # The work, on the lane --------------------------------------------------------------------------------------------
 
-    def _references(self, component: str, by: str, mode: str, n: int, progress: Any = None) -> dict[str, Any]:
-        views = self.session.reference_views(component, by=by, n=n, mode=mode, size=_SIZE, progress=progress)
-        return self._sheet_of(component, by, mode, n, views)
+    def _references(
+        self, component: str, by: str, mode: str, n: int, quantile: float, progress: Any = None
+    ) -> dict[str, Any]:
+        if quantile < 1 and mode != "whole":
+            _rest(progress)
+        return self._answers.references(component, by, mode, n, quantile, progress=progress)
 
-    def _preview(self, component: str, by: str, mode: str, n: int) -> None:
-        views = self.session.reference_views(component, by=by, n=n, mode="whole", size=_SIZE)
-        record = {**self._sheet_of(component, by, mode, n, views), "is_preview": True}
+    def _preview(self, component: str, by: str, mode: str, n: int, quantile: float) -> None:
+        record = {**self._answers.references(component, by, "whole", n, quantile), "mode": mode, "is_preview": True}
 
         def put() -> None:
-            if not self._is_closed and self._wanted() == (component, by, mode, n):
+            if not self._is_closed and self._wanted() == (component, by, mode, n, quantile):
                 self.references = record
 
         deliver(put)
 
-    def _sheet_of(self, component: str, by: str, mode: str, n: int, views: Any) -> dict[str, Any]:
-        chosen = self.session.references(ComponentId.parse(component).layer, by=by)
-        return {
-            "component": component,
-            "by": by,
-            "mode": mode,
-            "n": n,
-            "is_preview": False,
-            "samples": [int(view.sample) for view in views],
-            "values": np.array([view.value for view in views], dtype=np.float32),
-            "captions": [str(view.caption) for view in views],
-            "names": [self._name(int(view.sample)) for view in views],
-            "sheet": wire.sheet([_square(view.picture, _SIZE) for view in views]),
-            "n_samples": int(chosen.n_samples),
-            "n_originals": int(chosen.n_origins),
-            "per_origin": int(chosen.per_origin),
-            "coverage": float(chosen.coverage),
-            "target": str(chosen.target_text),
-        }
-
-    def _name(self, sample: int) -> str:
-        """What a sample is called: its class, else the last part of its key."""
-        data = self.session.data
-        label = int(data.labels[sample])
-        return str(data.classes[label] if 0 <= label < len(data.classes) else data.keys[sample].rpartition("/")[2])
-
     def _values(self, component: str, by: str, sample: int | None) -> None:
-        deliver(self._take_values, *self._spread_and_mark(component, by, sample))
-
-    def _spread_and_mark(self, component: str, by: str, sample: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
-        address = ComponentId.parse(component)
-        try:
-            read = self.session.activations if by == "activation" else self.session.relevances
-            table = read(address.layer)
-        except IncompleteError as error:  # a sweep that kept references alone: the card does without
-            spread = {
-                "component": component,
-                "quantity": by,
-                "n": 0,
-                "counts": np.zeros(0, np.uint32),
-                "why": error.hint,
-            }
-            return spread, {"component": component, "sample": sample, "quantity": by, "value": None, "rank": None}
-        column = np.asarray(table.values[:, address.index], dtype=np.float32)
-        known = column[np.isfinite(column)]
-        counts, edges = np.histogram(known, bins=_BINS) if known.size else (np.zeros(0, int), np.zeros(0))
-        spread = {
-            "component": component,
-            "quantity": by,
-            "pooling": str(table.pooling),
-            "counts": counts.astype(np.uint32),
-            "edges": edges.astype(np.float32),
-            "n": int(known.size),
-            "n_missing": int(column.size - known.size),
-            "n_zero": int((known == 0).sum()),
-            "quantiles": {str(q): wire.finite(np.quantile(known, q)) for q in (0.5, 0.9, 0.99)} if known.size else {},
-            "low": wire.finite(known.min()) if known.size else None,
-            "high": wire.finite(known.max()) if known.size else None,
-        }
-        value = None if sample is None else wire.finite(column[sample])
-        rank = None if value is None else int((known > value).sum()) + 1
-        mark = {
-            "component": component,
-            "sample": sample,
-            "quantity": by,
-            "value": value,
-            "rank": rank,
-            "of": known.size,
-        }
-        return spread, mark
+        deliver(self._take_values, *self._answers.values(component, by, sample))
 
     def _take_values(self, spread: dict[str, Any], mark: dict[str, Any]) -> None:
         if self._is_closed or (self.shown, self.by) != (spread["component"], spread["quantity"]):
@@ -219,24 +255,111 @@ class ComponentCard(SessionWidget):
             ):
                 self.spread = spread
 
+    def _marks(self, components: tuple[str, ...], by: str, sample: int | None) -> list[dict[str, Any]]:
+        return [self._answers.values(one, by, sample)[1] for one in components]
+
+    def _compare(
+        self, pinned: tuple[str, ...], by: str, mode: str, n: int, quantile: float, progress: Any = None
+    ) -> dict[str, Any]:
+        """The records of all pinned components but the first, and what they share with it."""
+        answers = self._answers
+        if quantile < 1 and mode != "whole":
+            _rest(progress)
+        cards = []
+        first = answers.samples(pinned[0], by, n, quantile)
+        for one in pinned[1:]:
+            wanted = (one, by, mode, n, quantile)
+            old = self._others.get(one, {})
+            if (have := old.get("references")) is None or tuple(have[k] for k in _WANTED) != wanted:
+                have = answers.references(*wanted, progress=progress)
+            card = {
+                "references": have,
+                "spread": answers.values(one, by, None)[0],
+                "classes": answers.classes(one, by),
+                "related": old.get("related") or answers.related(one),
+                "contrast": old.get("contrast") or answers.contrast(one),
+                "correlation": answers.shared(pinned[0], one, by),
+                "n_shared": len(first & set(have["samples"])),
+            }
+            cards.append(card)
+            if progress is not None:
+                progress.token.raise_if_cancelled()
+        self._others = {card["references"]["component"]: card for card in cards}  # type: ignore[index]
+        return {"first": pinned[0], "by": by, "mode": mode, "n": n, "quantile": quantile, "cards": cards}
+
+    # Labels and notes -------------------------------------------------------------------------------------------------
+
+    def write(self, label: str | None = None, note: str | None = None, *, component: str | None = None) -> Note:
+        """Give the component on show, or another, a label or a note; they are kept with the model's fingerprint.
+
+        An empty text takes it away, None leaves it as it is. All labels are in ``session.notes``.
+        """
+        chosen = component or self.shown
+        if chosen is None:
+            raise BadValueError("No component is selected.", hint="Name one: card.write('…', component='bn2/unit/17').")
+        found: Note = self.session.notes.put(self.shared.check("component", chosen), label=label, note=note)
+        return found
+
+    def decisions(self) -> pd.DataFrame:
+        """All labels and notes that were given to components of this model, those changed last first."""
+        found: pd.DataFrame = self.session.notes.table()
+        return found
+
+    @on("note", component=str, label=optional(str), note=optional(str))
+    def _on_note(self, component: str, label: str | None, note: str | None) -> Any:
+        address = self.shared.check("component", component)
+
+        def put() -> dict[str, Any]:
+            found = self.session.notes.put(address, label=label, note=note)
+            return {"component": address, "label": found.label, "note": found.note}
+
+        return self.submit(put, title=f"Label of {address}", quiet=True)
+
+    # In Python --------------------------------------------------------------------------------------------------------
+
     def stale_reason(self) -> str:
         have = self.references
         if not have or tuple(have[key] for key in _WANTED) == self._wanted():
             return ""
+        if have["component"] == self.shown:
+            return "These are still the references of other settings."
         return f"These are still the references of {have['component']}."
 
     def table(self) -> pd.DataFrame:
-        """The references on the card, strongest first, with the sample as index."""
+        """The references on the card, strongest first, with the sample as index; of all components that are compared.
+
+        The rank counts originals from the strongest.
+        """
         import pandas as pd
 
-        have = self.references
-        data = {
-            "component": have.get("component"),
-            "rank": range(1, len(have.get("samples", [])) + 1),
-            have.get("by", self.by): np.asarray(have.get("values", []), dtype=np.float32),
-            "caption": have.get("captions", []),
-        }
-        return pd.DataFrame(data, index=pd.Index(have.get("samples", []), name="sample", dtype="int64"))
+        parts = []
+        for have in self._all_references():
+            first, n = have.get("first", 1), len(have.get("samples", []))
+            data = {
+                "component": have.get("component"),
+                "rank": range(first, first + n),
+                have.get("by", self.by): np.asarray(have.get("values", []), dtype=np.float32),
+                "caption": have.get("captions", []),
+            }
+            parts.append(pd.DataFrame(data, index=pd.Index(have.get("samples", []), name="sample", dtype="int64")))
+        return parts[0] if len(parts) == 1 else pd.concat(parts)
+
+    def _all_references(self) -> list[dict[str, Any]]:
+        """What is on show: of the first component, and of those that are compared with it."""
+        others = [card["references"] for card in self.compared.get("cards", ())] if len(self.pinned) > 1 else []
+        return [self.references, *others]
+
+    @property
+    def selection(self) -> pd.DataFrame:
+        """The references that are the selected sample; assigning takes ids, masks, frames and queries."""
+        table = self.table()
+        return table[table.index.isin(self.selected())]
+
+    @selection.setter
+    def selection(self, wanted: Any) -> None:
+        from workbench.widgets.choosing import ids_of
+
+        self.select(ids_of(wanted, self.table()))
 
     def selected(self) -> list[Any]:
         return [] if self.sample is None else [self.sample]
@@ -258,66 +381,69 @@ class ComponentCard(SessionWidget):
     # Keeping ----------------------------------------------------------------------------------------------------------
 
     def still(self) -> Still:
-        have = self.references
-        if self.shown is None:
-            return Still("Component", missing="No component is selected: set `widget.component`.")
-        if not have or have["component"] != self.shown:
-            return Still(self.shown, missing="Its references are being fetched: `widget.wait()` waits for them.")
-        pictures = [
-            Picture(tile, f"Reference {rank} of {self.shown}: {caption}", (name, f"{value:.3g}"))
-            for rank, (tile, caption, name, value) in enumerate(
-                zip(wire.tiles(have["sheet"]), have["captions"], have["names"], have["values"].tolist(), strict=True), 1
-            )
-        ]
-        views = {"crop": "cropped around the peak", "whole": "whole", "mask": "masked to where it answers"}
-        asked = f"The {len(pictures)} strongest by {have['by']}, {views[have['mode']]}"
-        notes = [f"From {have['n_samples']} views of {have['n_originals']} originals."]
-        if have["coverage"] < 1:
-            notes.append(f"The sweep has covered {have['coverage']:.0%} of the data so far.")
-        if (spread := self.spread).get("component") == self.shown and spread["n"]:
-            quantiles = ", ".join(
-                f"{float(q):.0%} below {v:.3g}" for q, v in spread["quantiles"].items() if v is not None
-            )
-            notes.append(f"{spread['quantity'].capitalize()}: {spread['n_zero'] / spread['n']:.0%} zero; {quantiles}.")
-        return Still(self.shown, asked, pictures, rows=self.table()[["rank", have["by"], "caption"]], notes=notes)
+        return still_of(self)
 
     def results(self) -> list[str]:
         if self.shown is None or not self.references:
             return []
-        layer = ComponentId.parse(self.shown).layer
-        return [getattr(self.session.references(layer, by=self.by), "recipe", "")]
+        layers = dict.fromkeys(ComponentId.parse(one).layer for one in (self.pinned or (self.shown,)))
+        return [getattr(self.session.references(layer, by=self.by), "recipe", "") for layer in layers]
 
     def offers(self) -> Offer:
-        return Offer(samples=tuple(self.references.get("samples", ())))
+        return Offer(components=self.pinned, samples=tuple(self.references.get("samples", ())))
+
+    def recorded_state(self) -> dict[str, Any]:
+        try:
+            found = self.session.notes.all()
+        except StoreError:  # which the card says already
+            found = {}
+        notes, left = {}, _NOTE_BYTES
+        for address, note in found.items():
+            if note.note and (left := left - len(note.note.encode())) > 0:
+                notes[address] = note.note
+        return {"stops": sorted({*_STOPS, self.quantile}, reverse=True), "notes": notes}
 
     def recordings(self, wanted: Offer) -> Iterator[Recording]:
-        """References and values of the wanted components."""
-        for component in wanted.components:
+        """The wanted components at the chosen quantile, then those that are related, then other quantiles of some."""
+        answers = self._answers
+        related = [c for group in self.related.get("groups", ()) for c in group["components"]]
+        for component in dict.fromkeys([*wanted.components, *related]):
 
             def references(component: str = component) -> dict[str, Any]:
-                return {"references": self._references(component, self.by, self.mode, self.n)}
+                return {"references": answers.references(component, self.by, self.mode, self.n, self.quantile)}
 
             def spread(component: str = component) -> dict[str, Any]:
-                found, mark = self._spread_and_mark(component, self.by, self.sample)
-                return {"spread": found, "mark": mark}
+                found, mark = answers.values(component, self.by, self.sample)
+                return {"spread": found, "mark": mark, "classes": answers.classes(component, self.by)}
+
+            def facts(component: str = component) -> dict[str, Any]:
+                return {"related": answers.related(component), "contrast": answers.contrast(component)}
 
             shown = {"component": component, "by": self.by}
-            yield Recording(references, {**shown, "mode": self.mode, "n": self.n}, what="cards")
-            yield Recording(spread, shown, what="distributions")
+            settings = {**shown, "mode": self.mode, "n": self.n, "quantile": self.quantile}
+            kind = "" if component in wanted.components else "related "
+            yield Recording(references, settings, what=f"{kind}cards")
+            yield Recording(spread, shown, what=f"{kind}distributions")
+            yield Recording(facts, {"component": component}, what=f"{kind}relations")
+        for component in list(dict.fromkeys([*([self.shown] if self.shown else []), *wanted.components]))[:_STOPPED]:
+            for quantile in _STOPS:
+                if quantile == self.quantile:
+                    continue
+
+                def at(component: str = component, quantile: float = quantile) -> dict[str, Any]:
+                    return {"references": answers.references(component, self.by, self.mode, self.n, quantile)}
+
+                settings = {"component": component, "by": self.by, "mode": self.mode, "n": self.n, "quantile": quantile}
+                yield Recording(at, settings, what="quantiles")
 
     def describe(self) -> str:
-        return self.shown or "nothing selected"
+        return ", ".join(self.pinned) if self.pinned else self.shown or "nothing selected"
 
 
-def _square(picture: np.ndarray, size: int) -> np.ndarray:
-    """The picture within a square tile, whatever its shape, on white."""
-    from PIL import Image
-
-    picture = np.asarray(picture)
-    if picture.shape[:2] == (size, size):
-        return picture
-    image = Image.fromarray(picture)
-    image.thumbnail((size, size))
-    tile = Image.new("RGB", (size, size), (255, 255, 255))
-    tile.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
-    return np.asarray(tile)
+def _rest(progress: Any) -> None:
+    """Wait until a slider rests: whoever goes on moving it cancels what waits here, and no model runs in vain."""
+    end = time.monotonic() + _REST_S
+    while time.monotonic() < end:
+        if progress is not None:
+            progress.token.raise_if_cancelled()
+        time.sleep(0.01)

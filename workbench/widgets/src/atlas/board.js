@@ -239,10 +239,34 @@ export class Board {
         }
       }
     }
+    if (this.scale.kind === "two-sided" && size > 8) this.paintBelow(groups, inset, size);
     for (const [i, column, row] of cards) this.paintCard(i, (column - x) * s, (row - y) * s, s);
     this.paintMarks(mode);
     if (s < CARDS_FROM) this.paintNames(clamp((CARDS_FROM - s) / 12, 0, 1));
     if (this.box) this.paintBox();
+  }
+
+  // A stroke across the corner of what is below zero: sign is not told by colour alone.
+  paintBelow(groups, inset, size) {
+    const { ctx, inks } = this, side = clamp(size * 0.34, 4, 14);
+    const paths = [[inks.bg, 3.5], [inks.ink, 1.5]];
+    for (const [ink, width] of paths) {
+      ctx.strokeStyle = ink;
+      ctx.lineWidth = width;
+      ctx.beginPath();
+      for (const [key, list] of groups) {
+        if (key === "dim") continue;
+        for (let k = 0; k < list.length; k += 3) {
+          if (!(this.values[list[k]] < 0)) continue;
+          const [left, top] = [list[k + 1] + inset + 1, list[k + 2] + inset + 1];
+          ctx.moveTo(left, top + side);
+          ctx.lineTo(left + side, top);
+        }
+      }
+      ctx.stroke();
+    }
+    ctx.strokeStyle = inks.rim;
+    ctx.lineWidth = 1;
   }
 
   paintCard(i, px, py, s) {

@@ -35,15 +35,20 @@ function render({ model, el }) {
   list.onsight = (items) => { tiles.wantLoose(items); drawThumbs(); };
   const aside = h("aside", { class: "wb-aside", "aria-label": "List of components" }, h("div", { class: "wb-aside-head" }, count, order.node), list.node);
   const layout = h("div", { class: "wb-atlas-body" }, stage, aside);
+  const basis = h("p", { class: "wb-basis", hidden: true });
   const start = empty("The atlas is on its way", "Components appear here once their layer has been swept and laid out.");
 
   const overlay = choice("Colour", (name) => state.put({ overlay: name, min_score: null }));
+  // Names of the outputs; "" for all samples, whatever was explained on them.
+  const target = choice("For", (value) => state.put({ target: value || null, min_score: null }));
+  const less = choice("minus", (value) => state.put({ compare_target: value, min_score: null }));
+  const targets = h("div", { class: "wb-targets wb-group", role: "group", "aria-label": "Relevance for", hidden: true }, target.node, less.node);
   const search = searchbox("Find a component or cluster", "Find…", settled(150, (query) => state.put({ query })));
   const level = segmented("Show", [
     { value: "auto", text: "Auto", title: "Depending on the zoom" }, { value: "dots", text: "Dots" }, { value: "tiles", text: "Crops" }, { value: "cards", text: "Cards" },
   ], (value) => changeLevel(value));
   const toggle = button("list", "List", () => state.put({ show_list: !isListOpen() }), { "aria-pressed": "false" });
-  tools.append(overlay.node, search.node, level.node, toggle);
+  tools.append(overlay.node, targets, search.node, level.node, toggle);
 
   const tiles = new Tiles((kind, question) => frame.ask(kind, question), () => { board.draw(); drawThumbs(); refreshTip(); });
   const saveView = settled(400, () => {
@@ -60,7 +65,7 @@ function render({ model, el }) {
       frame.title(state.get("layer") ? `Concepts of ${state.get("layer")}` : "Concepts");
       return replace(body, start);
     }
-    if (!layout.isConnected) replace(body, layout, h("div", { class: "wb-strip" }, legend.node));
+    if (!layout.isConnected) replace(body, layout, h("div", { class: "wb-strip" }, legend.node, basis));
     data.n = given.n;
     data.columns = given.columns;
     data.names = given.cluster_names;
@@ -85,13 +90,49 @@ function render({ model, el }) {
     const originals = given.n_originals ? `, references from ${plural(given.n_originals, "original")}` : "";
     const coverage = given.coverage < 1 ? `, ${Math.round(100 * given.coverage)} % of the data` : "";
     frame.title(`Concepts of ${given.layer}`, `${plural(given.n, "component")}${data.names.length ? ` in ${plural(data.names.length, "cluster")}` : ""}${originals}${coverage}`);
-    overlay.update(data.columns.map((c) => ({ value: c.name, text: c.name.replaceAll("_", " ") })), state.get("overlay"));
+    chooseTargets();
     order.update([{ value: "overlay", text: "by colour" }, { value: "address", text: "by number" }, ...(data.cluster ? [{ value: "cluster", text: "by cluster" }] : [])], state.get("sort"));
     recolour();
     follow();
   }
 
-  const column = () => data.columns.find((c) => c.name === state.get("overlay")) || data.columns[0];
+  const isOfTarget = () => state.get("overlay") === "target";
+  const given = () => (state.get("target_values")?.column ? state.get("target_values") : null);
+  const blank = { name: "target", kind: "number", low: 0, high: 0, title: "relevance" };
+  const column = () => (isOfTarget() ? given()?.column ?? blank : data.columns.find((c) => c.name === state.get("overlay")) || data.columns[0]);
+  const valuesOf = (chosen) => (chosen.name !== "target" || data.columns.includes(chosen) ? data.values[chosen.name] : data.target ?? new Float32Array(data.n).fill(NaN));
+  const titleOf = (chosen) => chosen.title ?? chosen.name.replaceAll("_", " ");
+
+  // What there is to colour by, and the outputs
+  function chooseTargets() {
+    const known = state.get("targets") || [];
+    const columns = data.columns.map((c) => ({ value: c.name, text: c.name.replaceAll("_", " ") }));
+    overlay.update([...columns, ...(known.length || isOfTarget() ? [{ value: "target", text: "relevance for a target" }] : [])], state.get("overlay"));
+    const options = known.map(({ value, text, n }) => ({ value, text: n === null ? text : `${text} (${grouped(n)})` }));
+    const chosen = state.get("target") === "top" ? "" : state.get("target") || "", other = state.get("compare_target") || "";
+    const own = (value) => (value && !known.some((one) => one.value === value) ? [{ value, text: value }] : []);
+    target.update([{ value: "", text: "all samples" }, ...own(chosen), ...options], chosen);
+    less.update([{ value: "", text: "nothing" }, ...own(other), ...options], other);
+    targets.hidden = !isOfTarget();
+  }
+
+  function takeTarget(isNews) {
+    const found = given();
+    data.target = found ? array(found.values) : null;
+    if (!data.n) return;
+    chooseTargets();
+    if (!isOfTarget()) return;
+    recolour();
+    if (isNews && found) announce(found);
+  }
+
+  function announce(found) {
+    if (found.why) return frame.say(found.why);
+    const order = [...data.target.keys()].filter((i) => Number.isFinite(data.target[i])).sort((a, b) => data.target[b] - data.target[a] || a - b);
+    if (!order.length) return;
+    const [first, last] = [order[0], order[order.length - 1]];
+    frame.say(`${found.title}: most for ${nameOf(first)}, ${number(data.target[first])}, least for ${nameOf(last)}, ${number(data.target[last])}`);
+  }
   const id = (i) => data.prefix + i;
   const index = (text) => (text && data.prefix && String(text).startsWith(data.prefix) ? Number(String(text).slice(data.prefix.length)) : -1);
   const clusterOf = (i) => (data.cluster ? data.names[data.cluster[i]] || "" : "");
@@ -99,24 +140,30 @@ function render({ model, el }) {
   function recolour() {
     if (!data.n) return;
     const chosen = column();
-    board.values = chosen ? data.values[chosen.name] : new Float32Array(data.n);
+    board.values = chosen ? valuesOf(chosen) : new Float32Array(data.n);
+    const found = isOfTarget() ? given() : null;
+    basis.hidden = !found;
+    replace(basis, found ? found.why || found.note : "");
     if (chosen?.kind === "category") {
       const sizes = new Map();
       for (const v of board.values) if (v >= 0) sizes.set(v, (sizes.get(v) || 0) + 1);
       chosen.order = [...sizes.keys()].sort((a, b) => sizes.get(b) - sizes.get(a) || a - b);
     }
     board.scale = scaleOf(chosen || { kind: "number", low: 0, high: 1 }, state.get("palette"), root.dataset.theme === "dark");
-    overlay.select.value = chosen?.name ?? "";
+    overlay.select.value = isOfTarget() ? "target" : chosen?.name ?? "";
+    targets.hidden = !isOfTarget();
     filter();
   }
 
   function reading(i) {
     const chosen = column();
     if (!chosen) return "";
-    const v = data.values[chosen.name][i];
-    return chosen.kind === "category" ? chosen.names?.[v] ?? "" : `${chosen.name.replaceAll("_", " ")} ${number(v)}`;
+    const v = board.values[i];
+    return chosen.kind === "category" ? chosen.names?.[v] ?? "" : `${titleOf(chosen)} ${number(v)}`;
   }
-  board.caption = (i) => [`${data.basis} ${i}`, reading(i)];
+  const labelOf = (i) => (state.get("labels") || {})[i] || "";
+  const nameOf = (i) => (labelOf(i) ? `${data.basis} ${i} · ${labelOf(i)}` : `${data.basis} ${i}`);
+  board.caption = (i) => [nameOf(i), reading(i)];
 
   // Which are dimmed, and the list of the others in order
   function filter({ min_score = state.get("min_score") } = {}) {
@@ -128,7 +175,7 @@ function render({ model, el }) {
     const named = data.names.map((name) => name.toLocaleLowerCase().includes(query));
     for (let i = 0; i < data.n; i++) {
       if (limited && !(values[i] >= min_score)) continue;
-      if (query && !id(i).toLocaleLowerCase().includes(query) && !(data.cluster && named[data.cluster[i]])) continue;
+      if (query && !id(i).toLocaleLowerCase().includes(query) && !labelOf(i).toLocaleLowerCase().includes(query) && !(data.cluster && named[data.cluster[i]])) continue;
       shown[i] = 1;
       items.push(i);
     }
@@ -286,7 +333,7 @@ function render({ model, el }) {
         if (next >= 0) {
           board.focus = next;
           board.reveal(next);
-          frame.say(`${board.caption(next)[0]}, ${clusterOf(next)} ${reading(next)}`);
+          frame.say(`${board.caption(next)[0]}, ${clusterOf(next)} ${reading(next)}, rank ${data.rank.get(next) ?? "–"} of ${grouped(data.rank.size)}`);
         }
       } else if (event.key === "Enter") select(board.focus >= 0 ? board.focus : board.nearest(), event);
       else if (event.key === " ") board.focus >= 0 && toggleMember(board.focus);
@@ -310,7 +357,8 @@ function render({ model, el }) {
       const v = data.values[c.name][i];
       return [h("dt", {}, c.name.replaceAll("_", " ")), h("dd", {}, c.kind === "category" ? c.names?.[v] ?? "–" : number(v))];
     });
-    replace(tip, tiles.isAvailable ? thumb : null, h("div", {}, h("strong", {}, id(i)), clusterOf(i) ? h("div", { class: "wb-tip-cluster" }, clusterOf(i)) : null, h("dl", {}, rows)));
+    if (isOfTarget() && given()) rows.unshift([h("dt", {}, titleOf(column())), h("dd", {}, number(board.values[i]))]);
+    replace(tip, tiles.isAvailable ? thumb : null, h("div", {}, h("strong", {}, id(i)), labelOf(i) ? h("div", {}, labelOf(i)) : null, clusterOf(i) ? h("div", { class: "wb-tip-cluster" }, clusterOf(i)) : null, h("dl", {}, rows)));
     tip.hidden = false;
     const [width, height] = [tip.offsetWidth, tip.offsetHeight];
     const left = px + 18 + width > board.width ? px - 18 - width : px + 18;
@@ -348,7 +396,7 @@ function render({ model, el }) {
     const v = board.values[i];
     return [
       h("canvas", { class: "wb-thumb", width: 72, height: 72, "data-i": i, "aria-hidden": "true" }),
-      h("div", { class: "wb-row-text" }, h("span", { class: "wb-row-name" }, `${data.basis} ${i}`), h("span", { class: "wb-row-cluster" }, clusterOf(i))),
+      h("div", { class: "wb-row-text" }, h("span", { class: "wb-row-name" }, nameOf(i)), h("span", { class: "wb-row-cluster" }, clusterOf(i))),
       h("div", { class: "wb-row-value" }, chosen && chosen.kind !== "category" ? number(v) : "", h("i", { style: { background: colour ? `rgb(${colour})` : "none" } })),
     ];
   }
@@ -378,7 +426,10 @@ function render({ model, el }) {
   watch.observe(stage);
 
   state.on(["board"], load);
-  state.on(["overlay", "palette"], recolour);
+  state.on(["overlay", "palette"], () => { if (data.n) chooseTargets(); recolour(); });
+  state.on(["target", "compare_target", "targets"], () => data.n && chooseTargets());
+  state.on("target_values", () => takeTarget(true));
+  state.on("labels", () => { if (data.n) filter(); });
   state.on(["min_score", "query", "sort"], () => { search.update(state.get("query")); filter(); });
   state.on(["component", "components"], follow);
   state.on("hover", (origin) => {
@@ -389,6 +440,7 @@ function render({ model, el }) {
   state.on("show_list", measure);
   state.watch("level", () => { level.update(state.get("level")); board.level = state.get("level"); board.draw(); });
   search.update(state.get("query"));
+  takeTarget(false);
   load();
 
   return () => {

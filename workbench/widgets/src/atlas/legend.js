@@ -23,7 +23,10 @@ export class Legend {
     this.groups.hidden = !grouped;
     this.name.hidden = grouped;
     if (grouped) return this.loadGroups(query);
-    this.name.textContent = column.name.replaceAll("_", " ");
+    this.name.textContent = column.title ?? column.name.replaceAll("_", " ");
+    const isSigned = scale.kind === "two-sided";
+    // Below zero cells carry a stroke, since colour alone would not do.
+    set(this.low, { className: `wb-legend-end${isSigned ? " wb-legend-below" : ""}` });
     this.low.textContent = (scale.isCut[0] ? "≤ " : "") + number(scale.low);
     this.high.textContent = (scale.isCut[1] ? "≥ " : "") + number(scale.high);
     set(this.low, { title: `smallest ${number(column.low)}` });
@@ -31,7 +34,7 @@ export class Legend {
     const ctx = this.ramp.getContext("2d"), image = ctx.createImageData(256, 1);
     scale.colours.forEach(([r, g, b], i) => image.data.set([r, g, b, 255], 4 * i));
     ctx.putImageData(image, 0, 0);
-    set(this.input, { "aria-label": `Least ${column.name}` });
+    set(this.input, { "aria-label": `Least ${column.title ?? column.name}` });
     const share = minimum === null ? 0 : (minimum - scale.low) / (scale.high - scale.low || 1);
     if (document.activeElement !== this.input) this.input.value = Math.round(1000 * Math.max(0, Math.min(1, share)));
     this.show(minimum);

@@ -1,0 +1,132 @@
+"""Interventions say what they are; an effect counts originals once and knows how sure it is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from workbench.core.effects import Effect, Intervention, interval
+from workbench.core.errors import BadValueError
+
+
+def effect(change=(1.0, 2.0, 3.0), *, origins=None, control=(), labels=None, before=None, after=None, n_planned=None):
+    change = np.asarray(change, np.float32)
+    n = len(change)
+    return Effect(
+        interventions=(Intervention("l/unit/1"),),
+        target_text="top",
+        samples=np.arange(n) * 10,
+        origins=np.arange(n) if origins is None else np.asarray(origins),
+        before=np.zeros(n, np.float32),
+        after=change,
+        decision_before=np.asarray(before if before is not None else [0] * n),
+        decision_after=np.asarray(after if after is not None else [0] * n),
+        labels=np.asarray(labels if labels is not None else [-1] * n),
+        outputs=np.array([0.5, -2.0, 0.0], np.float32),
+        control=np.asarray(control, np.float32).reshape(-1, n),
+        moved=None,
+        n_planned=n if n_planned is None else n_planned,
+        classes=("cat", "dog", "hen"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (Intervention("l/unit/3"), "suppress l/unit/3 (100 %)"),
+        (Intervention(["l/unit/3", "l/unit/3", "l/unit/5"], "boost", 0.5), "boost l/unit/3 and 1 more (50 %)"),
+        (Intervention("l/cav-x/0", "set", -2.5), "set l/cav-x/0 (-2.5)"),
+        (Intervention("l/3", "add", 2), "add l/unit/3 (2)"),
+    ],
+)
+def test_an_intervention_reads_well(made, text):
+    assert str(made) == text and made.layer == "l" and made == eval(repr(made))
+
+
+def test_indices_and_basis():
+    made = Intervention(["l/cav-x/2", "l/cav-x/0"])
+    assert made.basis == "cav-x" and made.indices == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (([],), "needs a component"),
+        ((["a/unit/1", "b/unit/1"],), "several layers or bases"),
+        ((["a/unit/1", "a/cav-x/1"],), "several layers or bases"),
+        (("a/unit/1", "remove"), "operation"),
+        (("a/unit/1", "suppress", 1.5), "strength"),
+        (("a/unit/1", "suppress", -0.1), "strength"),
+        (("a/unit/1", "boost", -1), "strength"),
+        (("a/unit/1", "set", math.nan), "strength"),
+        (("a/unit/1", "add", math.inf), "strength"),
+    ],
+)
+def test_what_is_no_intervention(given, message):
+    with pytest.raises(BadValueError, match=message):
+        Intervention(*given)
+
+
+def test_views_of_one_picture_count_once():
+    one = effect([1.0, 3.0, 6.0], origins=[7, 7, 8])
+    assert one.mean == pytest.approx((2 + 6) / 2) and one.interval == interval(np.array([2.0, 6.0]))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 6, 11, 101])
+def test_intervals_are_student_s(n):
+    scipy = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(n).standard_normal(n)
+    low, high = interval(values)
+    expected = scipy.t.interval(0.95, n - 1, values.mean(), values.std(ddof=1) / math.sqrt(n))
+    assert (low, high) == pytest.approx(expected, rel=2e-3)
+
+
+def test_intervals_without_spread_or_values():
+    assert interval(np.array([2.0])) == (-math.inf, math.inf)
+    assert all(map(math.isnan, interval(np.zeros(0)))) and interval(np.ones(5)) == (1, 1)
+
+
+def test_the_band_of_controls():
+    rng = np.random.default_rng(0)
+    one = effect([5.0, 5.1, 4.9], control=rng.normal(0, 0.1, (8, 3)))
+    low, high = one.control_band
+    assert low < 0 < high < 1 and one.is_beyond_control and "beyond" in one.summary()
+    assert not effect([0.0, 0.1, -0.1], control=rng.normal(0, 0.1, (8, 3))).is_beyond_control
+    assert all(map(math.isnan, effect().control_band)) and not effect().is_beyond_control
+
+
+def test_ninety_five_of_a_hundred_further_controls_lie_within():
+    rng, inside = np.random.default_rng(1), 0
+    for _ in range(400):
+        drawn = rng.standard_normal((7, 1))
+        inside += not effect(drawn[6], control=drawn[:6]).is_beyond_control
+    assert 0.92 < inside / 400 < 0.98
+
+
+def test_accuracy_per_class():
+    frame = effect([0.0] * 4, labels=[0, 0, 1, -1], before=[0, 1, 1, 2], after=[0, 0, 2, 2]).accuracy()
+    assert frame.loc["cat"].tolist() == [2, 0.5, 1.0] and frame.loc["dog"].tolist() == [1, 1.0, 0.0]
+    assert frame.loc["all"].tolist() == pytest.approx([3, 2 / 3, 2 / 3])
+
+
+def test_models_without_decisions():
+    one = effect([1.0, 2.0], before=[-1, -1], after=[-1, -1])
+    assert math.isnan(one.changed_share) and len(one.accuracy()) == 0 and "decisions" not in one.summary()
+
+
+def test_the_frame_names_everything():
+    frame = effect([1.0, 2.0], before=[0, 1], after=[1, 1], labels=[0, -1]).to_frame()
+    assert list(frame.index) == [0, 10] and frame["decision_after"].tolist() == ["dog", "dog"]
+    assert frame["label"].tolist() == ["cat", ""] and frame["change"].tolist() == [1, 2]
+
+
+def test_what_is_unfinished_says_so():
+    one = effect([1.0, 2.0], n_planned=50)
+    assert (
+        not one.is_complete
+        and one.summary().endswith("2 samples of 50.")
+        and "effect of suppress l/unit/1" in repr(one)
+    )
+    assert one.top_outputs(2) == [("dog", -2.0), ("cat", 0.5)]

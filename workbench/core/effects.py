@@ -1,0 +1,288 @@
+"""What one asks of a model when steering it, and what came of it: frozen records, computed elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.core import check
+from workbench.core.errors import BadValueError
+from workbench.core.ids import ComponentId
+from workbench.core.results import Ranking, Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["OPERATIONS", "Effect", "Intervention", "interval"]
+
+OPERATIONS = {
+    "suppress": "share that is taken away, 0 to 1",
+    "boost": "share that is added, at least 0",
+    "set": "new value",
+    "add": "length of the step",
+    "project": "share of the direction that is projected out, 0 to 1",
+}
+"""What can be done to components, and what its strength means."""
+
+
+@dataclass(frozen=True, init=False)
+class Intervention:
+    """One thing that is done to one component, or alike to several of one layer and basis.
+
+    Attributes
+    ----------
+    addresses : tuple of str
+        Units or directions.
+    operation : str
+        ``suppress`` (the first choice), ``boost``, ``set``, ``add`` or ``project``.
+    strength : float
+        See `OPERATIONS`. Suppressing a direction takes away the share of what the activation has along it.
+
+    Raises
+    ------
+    BadValueError
+        If there is no such operation, the strength is out of range, or components of several layers or bases are mixed.
+    """
+
+    addresses: tuple[str, ...]
+    operation: str = "suppress"
+    strength: float = 1.0
+
+    def __init__(
+        self, addresses: str | ComponentId | Sequence[str], operation: str = "suppress", strength: float = 1.0
+    ):
+        given = [addresses] if isinstance(addresses, (str, ComponentId)) else list(addresses)
+        parsed = [ComponentId.parse(one) for one in dict.fromkeys(map(str, given))]
+        if not parsed:
+            raise BadValueError(
+                "An intervention needs a component.", hint='For example Intervention("layer4/unit/17").'
+            )
+        if len({(one.layer, one.basis) for one in parsed}) > 1:
+            raise BadValueError(
+                f"{len(parsed)} components of several layers or bases cannot share an intervention.",
+                hint="Make one for each layer and basis; steering takes a list.",
+            )
+        check.one_of("operation", operation, tuple(OPERATIONS))
+        upper = 1.0 if operation in ("suppress", "project") else math.inf
+        lower = -math.inf if operation in ("set", "add") else 0.0
+        strength = check.between("strength", strength, lower, upper)
+        object.__setattr__(self, "addresses", tuple(map(str, parsed)))
+        object.__setattr__(self, "operation", operation)
+        object.__setattr__(self, "strength", strength)
+
+    @property
+    def layer(self) -> str:
+        """Layer of the components."""
+        return ComponentId.parse(self.addresses[0]).layer
+
+    @property
+    def basis(self) -> str:
+        """Basis of the components."""
+        return ComponentId.parse(self.addresses[0]).basis
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Numbers of the components in their basis."""
+        return tuple(ComponentId.parse(one).index for one in self.addresses)
+
+    def __str__(self) -> str:
+        first, rest = self.addresses[0], len(self.addresses) - 1
+        what = first if not rest else f"{first} and {rest} more"
+        number = (
+            f"{100 * self.strength:.0f} %"
+            if self.operation in ("suppress", "boost", "project")
+            else f"{self.strength:g}"
+        )
+        return f"{self.operation} {what} ({number})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Effect(Result):
+    """What interventions do to a population.
+
+    Attributes
+    ----------
+    interventions : tuple of Intervention
+    target_text : str
+        The score that is followed; which output that is, is decided before the intervention.
+    samples : (sample,) int64 array
+    origins : (sample,) int64 array
+        Original picture of each; views of one picture count once in the intervals.
+    before, after : (sample,) float32 array
+        The score.
+    decision_before, decision_after : (sample,) int64 array
+        Number of the largest output; -1 where the model has no single outputs.
+    labels : (sample,) int64 array
+        True classes, -1 where unknown.
+    outputs : (class_,) float32 array
+        Mean change of each output; empty where the model has no single outputs.
+    control : (control, sample) float32 array
+        Change of the score when random components are changed as much: each control changes as many others of the same
+        layer by the same operation, scaled to an equal length of the change for each sample.
+    moved : Ranking or None
+        Components above that nobody touched, by their mean change in units of their spread, largest first.
+    n_planned : int
+        Size of the population; more than `samples` while it runs.
+    classes : tuple of str
+    """
+
+    interventions: tuple[Intervention, ...]
+    target_text: str
+    samples: np.ndarray
+    origins: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    decision_before: np.ndarray
+    decision_after: np.ndarray
+    labels: np.ndarray
+    outputs: np.ndarray
+    control: np.ndarray
+    moved: Ranking | None
+    n_planned: int
+    classes: tuple[str, ...] = ()
+    recipe: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole population has been run."""
+        return len(self.samples) >= self.n_planned
+
+    @property
+    def change(self) -> np.ndarray:
+        """(sample,) change of the score."""
+        return self.after - self.before
+
+    @property
+    def mean(self) -> float:
+        """Mean change of the score, each original picture counted once."""
+        return float(_per_origin(self.change, self.origins).mean()) if len(self.samples) else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the mean change."""
+        return interval(_per_origin(self.change, self.origins))
+
+    @property
+    def control_band(self) -> tuple[float, float]:
+        """Between which mean changes 95 % of random controls are expected; NaN with fewer than two.
+
+        From the mean and spread of the controls, since few are run.
+        """
+        if len(self.control) < 2 or not len(self.samples):
+            return math.nan, math.nan
+        means = np.array([_per_origin(one, self.origins).mean() for one in self.control])
+        half = _t(len(means) - 1) * means.std(ddof=1) * math.sqrt(1 + 1 / len(means))
+        return float(means.mean() - half), float(means.mean() + half)
+
+    @property
+    def is_beyond_control(self) -> bool:
+        """Whether the mean change lies outside of the band of random controls."""
+        low, high = self.control_band
+        return bool(self.mean < low or self.mean > high)
+
+    @property
+    def changed_share(self) -> float:
+        """Share of samples whose decision changed; NaN where the model takes none."""
+        known = self.decision_before >= 0
+        return float((self.decision_before != self.decision_after)[known].mean()) if known.any() else math.nan
+
+    def accuracy(self) -> pd.DataFrame:
+        """Accuracy per class before and after, over samples with a known class; the last row is over all."""
+        import pandas as pd
+
+        known = (self.labels >= 0) & (self.decision_before >= 0)
+        rows: dict[str, tuple[int, float, float]] = {}
+        for label in np.unique(self.labels[known]):
+            of = known & (self.labels == label)
+            rows[self._name(int(label))] = self._right(of)
+        if known.any():
+            rows["all"] = self._right(known)
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=["samples", "before", "after"])
+        frame.index.name = "class"
+        return frame
+
+    def top_outputs(self, n: int = 5) -> list[tuple[str, float]]:
+        """The outputs that changed most on average, with their mean change."""
+        order = np.argsort(-np.abs(self.outputs), kind="stable")[:n]
+        return [(self._name(int(i)), float(self.outputs[i])) for i in order]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per sample: score before, after and its change, decisions, true class."""
+        import pandas as pd
+
+        names = {"decision_before": self.decision_before, "decision_after": self.decision_after, "label": self.labels}
+        columns: dict[str, Any] = {"before": self.before, "after": self.after, "change": self.change}
+        columns |= {key: [self._name(int(i)) for i in values] for key, values in names.items()}
+        return pd.DataFrame(columns, index=pd.Index(self.samples, name="sample"))
+
+    def summary(self) -> str:
+        """The effect in a sentence."""
+        low, high = self.interval
+        text = f"{self.target_text} changes by {self.mean:+.3g} ({low:+.3g} to {high:+.3g})"
+        band = self.control_band
+        if not math.isnan(band[0]):
+            side = "beyond" if self.is_beyond_control else "within"
+            text += f", {side} the band of random controls ({band[0]:+.3g} to {band[1]:+.3g})"
+        if not math.isnan(self.changed_share):
+            text += f"; {100 * self.changed_share:.1f} % of decisions change"
+        count = len(self.samples)
+        return f"{text}; {count} sample{'s' * (count != 1)}" + ("." if self.is_complete else f" of {self.n_planned}.")
+
+    def __repr__(self) -> str:
+        return f"<effect of {'; '.join(map(str, self.interventions)) or 'nothing'}: {self.summary()}>"
+
+    def _name(self, index: int) -> str:
+        if index < 0:
+            return ""
+        return self.classes[index] if index < len(self.classes) else str(index)
+
+    def _right(self, of: np.ndarray) -> tuple[int, float, float]:
+        label = self.labels[of]
+        return (
+            int(of.sum()),
+            float((self.decision_before[of] == label).mean()),
+            float((self.decision_after[of] == label).mean()),
+        )
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean of independent values, by Student's distribution; infinite for a single one."""
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 0:
+        return math.nan, math.nan
+    if len(values) == 1:
+        return -math.inf, math.inf
+    half = _t(len(values) - 1, level) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def _per_origin(values: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """The mean of each original picture."""
+    _, where = np.unique(origins, return_inverse=True)
+    return np.bincount(where, values.astype(np.float64)) / np.bincount(where)
+
+
+def _t(freedom: int, level: float = 0.95) -> float:
+    """Two-sided quantile of Student's distribution.
+
+    Exact for one and two degrees of freedom, else the expansion of Abramowitz and Stegun, 26.7.5: within one in a
+    thousand from three on.
+    """
+    p = (1 + level) / 2
+    if freedom == 1:
+        return math.tan(math.pi * (p - 0.5))
+    if freedom == 2:
+        return (2 * p - 1) / math.sqrt(2 * p * (1 - p))
+    z, v = NormalDist().inv_cdf(p), freedom
+    return (
+        z
+        + (z**3 + z) / (4 * v)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
+    )

@@ -1,0 +1,1 @@
+"""Methods that find directions of concepts in a layer, and ask how outputs react to motion along them."""
