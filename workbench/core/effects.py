@@ -223,8 +223,8 @@ class Effect(Result):
         Returns
         -------
         pandas.DataFrame
-            Index ``sample``; columns ``margin`` (its change), ``before`` and ``after`` (names of the decisions), ``label``
-            and ``is_lost``. Empty where the model takes no decisions.
+            Index ``sample``; columns ``margin`` (its change), ``before`` and ``after`` (names of the decisions),
+            ``label`` and ``is_lost``. Empty where the model takes no decisions.
         """
         import pandas as pd
 

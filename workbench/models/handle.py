@@ -254,7 +254,7 @@ class ModelHandle:
         return made
 
     def steered(self, edits: Sequence[Edit]) -> ModelHandle:
-        """This model with further edits of activations, at once: network, layers and patches are shared with this one.
+        """The model with further edits of activations, at once: network, layers and patches are shared with this one.
 
         For a moment's question, where `variant` would copy and probe the network. It is not to be kept: who moves the
         model to another device moves both.
