@@ -209,6 +209,8 @@ class Steering(Checking):
         ]
         rows: list[dict[str, Tensor]] = []
         step = 16 if handle.device.type == "cpu" else 64
+        # Data often lie class by class; what is known so far should speak for all of them.
+        ids = np.random.default_rng(0).permutation(ids)
         progress.start("steering", len(ids))
         for first in range(0, len(ids), step):
             part = ids[first : first + step].tolist()
@@ -266,7 +268,9 @@ class Steering(Checking):
     def _effect(
         self, mine: Sequence[Intervention], target: str, watch: str, arrays: dict[str, Any], n_planned: int, recipe: str
     ) -> Effect:
-        ids = np.asarray(arrays["sample"])
+        order = np.argsort(np.asarray(arrays["sample"]), kind="stable")
+        arrays = {name: np.asarray(values)[order] for name, values in arrays.items()}
+        ids = arrays["sample"]
         nowhere = np.full(len(ids), -1)
         outputs = np.asarray(arrays["outputs"]).mean(0) if "outputs" in arrays else np.zeros(0, np.float32)
         return Effect(
