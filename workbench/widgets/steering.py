@@ -89,7 +89,7 @@ class SteeringPanel(SessionWidget):
         sync=True, **linking.members
     )
     samples = traitlets.Any((), help='Chosen samples: the population "selected".').tag(sync=True, **linking.members)
-    interventions = traitlets.List(
+    interventions: Any = traitlets.List(
         traitlets.Any(), help="What is done: address (a list), operation, strength, on; in their order."
     ).tag(sync=True, view=True)
     population = traitlets.Any(
@@ -259,7 +259,7 @@ class SteeringPanel(SessionWidget):
 
     def _fetch_effect(self) -> None:
         mine, now = self.active, self._wanted_effect()
-        if not mine or self.population == 0:
+        if not mine or not self.population:
             self._measuring = None
             self.submit(dict, into="effect", quiet=True)  # also ends one that is running
             return
@@ -328,7 +328,12 @@ class SteeringPanel(SessionWidget):
 
     def _range(self, name: str, addresses: list[str]) -> None:
         found = self._answers.range_of(addresses)
-        deliver(lambda: self._is_closed or self.set_trait("ranges", {**self.ranges, name: found}))
+
+        def put() -> None:
+            if not self._is_closed:
+                self.ranges = {**self.ranges, name: found}
+
+        deliver(put)
 
     # Changes and their undoing ----------------------------------------------------------------------------------------
 
@@ -436,7 +441,12 @@ class SteeringPanel(SessionWidget):
                 "No layer is chosen, so no component can be the most relevant one.", hint="Choose a layer in the list."
             )
         found = self.session.explain(sample, target, record=(layer,)).top(layer, 1).components[0]
-        deliver(lambda: self._is_closed or self._suppress([found]))
+
+        def put() -> None:
+            if not self._is_closed:
+                self._suppress([found])
+
+        deliver(put)
         return {"component": found}
 
     @on("watch", name=str)
@@ -518,7 +528,7 @@ class SteeringPanel(SessionWidget):
         import pandas as pd
 
         rows = self.outputs.get("rows", [])
-        data = {
+        data: dict[str, Any] = {
             "name": [one["name"] for one in rows],
             "before": np.array([_number(one["before"]) for one in rows], dtype=np.float32),
             "after": np.array([_number(one["after"]) for one in rows], dtype=np.float32),

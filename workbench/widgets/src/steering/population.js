@@ -23,7 +23,7 @@ export function populationOf({ state, onpick, rove, measure }) {
   function draw({ isMine, isRunning, isStill, hasActs }) {
     const given = state.get("effect") || {}, chosen = state.get("population"), n = state.get("n_samples");
     const options = [...new Set([...NUMBERS.filter((one) => one < n), ...(typeof chosen === "number" && chosen > 0 ? [chosen] : [])])].sort((a, b) => a - b);
-    const named = options.map((one) => ({ value: String(one), text: `${grouped(Math.min(one, n))} samples, spread evenly` }));
+    const named = options.map((one) => ({ value: String(one), text: `${grouped(Math.min(one, n))} samples` }));
     if ((state.get("samples") || []).length || chosen === "selected") named.push({ value: "selected", text: "the chosen samples" });
     for (const tag of state.get("tags") || []) named.push({ value: `tag:${tag}`, text: `tagged ${tag}` });
     if (typeof chosen === "string" && !named.some((one) => one.value === chosen) && chosen !== "all") named.push({ value: chosen, text: chosen });
@@ -92,8 +92,9 @@ export function populationOf({ state, onpick, rove, measure }) {
     const isKnown = given && given.n_lost !== null;
     worseBox.hidden = !isKnown;
     if (!isKnown) return;
+    worse.hidden = !given.samples.length;
     takeAll.hidden = !given.samples.length || state.get("population") === "selected";
-    replace(worseNote, given.samples.length ? `${plural(given.n_lost, "sample")} no longer decided as ${given.n_lost === 1 ? "its label says" : "their labels say"}.` : "None got worse.");
+    replace(worseNote, !given.samples.length ? "None got worse." : given.n_lost ? `${plural(given.n_lost, "sample")} lost the right decision.` : "None lost the right decision.");
     const image = await bitmap(given.sheet.jpeg);
     if (state.get("effect")?.worse !== given) return;
     options(worse, given.samples, (id, i) => [
