@@ -573,11 +573,16 @@ class TestShown:
 
     def test_the_followed_output_is_told_once_it_has_settled(self, shown, panel):
         one = next(row for row in panel.outputs["rows"] if row["index"] == panel.outputs["index"])
+        shown.page.evaluate(
+            """() => { const live = document.querySelector('.wb-steering > .wb-live'); window.told = [];
+                new MutationObserver(() => window.told.push(live.textContent)).observe(live, {childList: true}); }"""
+        )
         shown.page.get_by_label("What is done to unit 17 of bn2").select_option("boost")
         shown.settle()
-        shown.page.wait_for_timeout(1200)
-        words = shown.page.locator(".wb-steering > .wb-live").inner_text()
-        assert words.startswith(one["name"]) and (" rose from " in words or " fell from " in words)
+        shown.page.wait_for_timeout(2400)
+        words = shown.page.evaluate("() => window.told")
+        assert any(text.startswith(one["name"]) and (" rose from " in text or " fell from " in text) for text in words)
+        assert any(text.startswith("24 samples: mean change ") for text in words)
 
     def test_an_output_a_component_and_a_sample_are_chosen(self, shown, panel, session):
         shown.page.locator(".wb-out").nth(1).click()
@@ -607,6 +612,10 @@ class TestShown:
         shown.page.keyboard.press("Enter")
         shown.settle()
         assert panel.interventions[-1]["address"] == [first[1]]
+        shown.page.get_by_role("button", name="Suppress these 6").click()
+        shown.settle()
+        steered = [one["address"][0] for one in panel.interventions if one["on"]]
+        assert set(panel.leading["components"]) <= set(steered) and len(steered) == len(set(steered))
 
     def test_predict_then_steer(self, shown, panel):
         shown.page.get_by_label("Hide results until I have written it").check()

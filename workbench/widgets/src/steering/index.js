@@ -62,7 +62,8 @@ function render({ model, el }) {
   const layer = choice("Layer", (value) => state.put({ layer: value }));
   const leading = h("div", { class: "wb-leading", role: "listbox", "aria-label": "Leading components, each left out alone", "aria-multiselectable": "true", onkeydown: (event) => rove(event, leading) });
   const leadingNote = h("p", { class: "wb-quiet" });
-  const leadingBox = h("section", {}, h("div", { class: "wb-column-head" }, h("h3", { class: "wb-h" }, "Each left out alone"), layer.node), leading, leadingNote);
+  const these = h("button", { type: "button", class: "wb-button wb-small", onclick: suppressThese }, "Suppress all");
+  const leadingBox = h("section", {}, h("div", { class: "wb-column-head" }, h("h3", { class: "wb-h" }, "Each left out alone"), layer.node), leading, leadingNote, h("div", { class: "wb-add" }, these));
 
   const expectId = uid("expect");
   const expect = h("input", { id: expectId, type: "text", class: "wb-text", maxLength: 500, placeholder: "zebra falls, horse rises", onchange: () => state.put({ expected: expect.value }) });
@@ -155,6 +156,9 @@ function render({ model, el }) {
     const fits = given.sample === state.get("sample") && given.target === target() && (!own || own === given.layer);
     leading.hidden = !given.components || (!fits && isStill());
     leading.classList.toggle("wb-old", !fits);
+    these.hidden = isStill() || !given.components?.length;
+    these.textContent = `Suppress these ${given.components?.length || ""}`;
+    these.disabled = !fits;
     if (!given.components) return replace(leadingNote, "Choose a layer, or select a component.");
     replace(leadingNote, fits ? `Change of ${given.name || target()} without it. Click to suppress it.` : isStill() ? "Not in this page." : "\u00a0");
     const image = await bitmap(given.sheet.jpeg);
@@ -231,6 +235,13 @@ function render({ model, el }) {
     if (at < 0) acts.change([...acts.records(), { address: [id], operation: "suppress", strength: 1, on: true }]);
     else acts.change(acts.records().map((one, i) => (i === at ? { ...one, on: !one.on } : one)));
     state.put({ component: id });
+  }
+
+  function suppressThese() {
+    const ids = (state.get("leading") || {}).components || [], isOne = (one) => one.operation === "suppress" && one.address.length === 1;
+    const have = new Set(acts.records().filter(isOne).map((one) => one.address[0]));
+    const kept_ = acts.records().map((one) => (isOne(one) && ids.includes(one.address[0]) ? { ...one, on: true, strength: 1 } : one));
+    acts.change([...kept_, ...ids.filter((id) => !have.has(id)).map((id) => ({ address: [id], operation: "suppress", strength: 1, on: true }))]);
   }
 
   const go = (way) => !isStill() && frame.ask(way).then(() => frame.say(way === "undo" ? "Undone" : "Redone"));
@@ -313,7 +324,12 @@ function render({ model, el }) {
   state.listen(root, "pointerup", () => (local.dragged = null));
   state.on("picture", () => panes.take(state.get("picture")).then(draw));
   state.on("outputs", () => { drawResults(); tell(); });
-  state.on(["maps", "effect", "compare", "bypass"], () => { drawTools(); drawResults(); });
+  state.on(["maps", "compare", "bypass"], () => { drawTools(); drawResults(); });
+  state.on("effect", () => {
+    const given = state.get("effect") || {};
+    drawResults();
+    if (given.is_complete && !isHidden()) frame.say(`${plural(given.n, "sample")}: mean change ${signed(given.mean)}${given.changed === null ? "" : `, ${plural(given.changed, "decision")} changed`}`);
+  });
   state.on("leading", drawLeading);
   state.on(["sample", "target"], draw);
   state.on(["component", "components"], () => { list.drawOffers(); drawTools(); population.mark(); });
