@@ -169,6 +169,8 @@ class SteeringPanel(SessionWidget):
         self.observe(lambda change: self._fetch_effect(), names=["population", "controls", "samples"])
         self.observe(self._expect, names=["expected"])
         self.observe(self._forget, names=["effect"])
+        if self.expected.strip() and not self.expected_when:
+            self.expected_when = "before"  # nothing has been shown yet
         self._undo.append(self.session.data.on_tags(lambda: deliver(self._take_tags, key=(id(self), "tags"))))
         self._say_steps()
         if self.sample is None and self.n_samples:

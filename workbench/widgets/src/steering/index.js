@@ -160,7 +160,7 @@ function render({ model, el }) {
     these.textContent = `Suppress these ${given.components?.length || ""}`;
     these.disabled = !fits;
     if (!given.components) return replace(leadingNote, "Choose a layer, or select a component.");
-    replace(leadingNote, fits ? `Change of ${given.name || target()} without it. Click to suppress it.` : isStill() ? "Not in this page." : "\u00a0");
+    replace(leadingNote, fits ? `Change of ${given.name || target()} without it.${isStill() ? "" : " Click to suppress it."}` : isStill() ? "Not in this page." : "\u00a0");
     const image = await bitmap(given.sheet.jpeg);
     if (state.get("leading") !== given) return;
     const most = Math.max(...Array.from(array(given.change), Math.abs)) || 1;

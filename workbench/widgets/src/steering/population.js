@@ -2,6 +2,7 @@
 import { address, bitmap, button, choice, grouped, h, number, percent, plural, replace, signed, tileOf } from "../common/index.js";
 
 const NUMBERS = [64, 256, 1000];
+const share = (value) => percent(value, 1).replace(".0", "");
 
 export function populationOf({ state, onpick, rove, measure }) {
   const which = choice("On", (value) => state.put({ population: /^\d+$/.test(value) ? Number(value) : value }));
@@ -35,10 +36,10 @@ export function populationOf({ state, onpick, rove, measure }) {
     replace(evidence, h("b", {}, "One image is not evidence"), `: no population was run${hasActs ? (isStill ? " for this setting, which needs the session." : ".") : ", since nothing is changed."}`);
     result.hidden = !given.n || (none && !isRunning);
     result.classList.toggle("wb-old", Boolean(given.n) && !isMine);
-    replace(count, !given.n ? "" : isMine && !given.is_complete ? `${grouped(given.n)} of ${grouped(given.n_planned)} so far` : isMine ? `${plural(given.n, "sample")}${given.n_originals < given.n ? ` of ${plural(given.n_originals, "original")}` : ""}` : "of the former setting");
+    replace(count, !given.n ? "" : isMine && !given.is_complete ? `${grouped(given.n)} of ${grouped(given.n_planned)} so far` : isMine ? `${plural(given.n, "sample")}${given.n_originals < given.n ? ` of ${plural(given.n_originals, "original")}` : ""}` : isRunning ? "of the former setting" : "");
     if (!given.n) return;
     replace(figures,
-      given.changed === null ? null : item("Decisions changed", `${percent(given.changed_share, 1)}`, `${grouped(given.changed)} of ${grouped(given.n)}`),
+      given.changed === null ? null : item("Decisions changed", share(given.changed_share), `${grouped(given.changed)} of ${grouped(given.n)}`),
       item(`Mean change of ${given.target_text === "top" ? "the former top output" : given.target_text}`, given.mean === null ? "–" : signed(given.mean), between(given.interval)),
       given.is_beyond === null ? null : item("Random controls", given.is_beyond ? "beyond them" : "within them", between(given.band), given.is_beyond ? "" : "wb-doubt"));
     drawStrip(given);
@@ -71,8 +72,8 @@ export function populationOf({ state, onpick, rove, measure }) {
     const change = (one) => one.after - one.before;
     replace(table, h("table", { class: "wb-table" },
       h("thead", {}, h("tr", {}, ["class", "n", "before", "after", "change"].map((word) => h("th", { scope: "col" }, word)))),
-      h("tbody", {}, sorted.map((one) => h("tr", { class: one === rows.at(-1) ? "wb-all" : "" }, h("th", { scope: "row", title: one.name }, one.name), h("td", {}, grouped(one.n)), h("td", {}, percent(one.before, 1)), h("td", {}, percent(one.after, 1)),
-        h("td", { class: change(one) < 0 ? "wb-down" : change(one) > 0 ? "wb-up" : "" }, change(one) ? `${change(one) > 0 ? "+" : ""}${percent(change(one), 1)}` : "0"))))));
+      h("tbody", {}, sorted.map((one) => h("tr", { class: one === rows.at(-1) ? "wb-all" : "" }, h("th", { scope: "row", title: one.name }, one.name), h("td", {}, grouped(one.n)), h("td", {}, share(one.before)), h("td", {}, share(one.after)),
+        h("td", { class: change(one) < 0 ? "wb-down" : change(one) > 0 ? "wb-up" : "" }, change(one) ? `${change(one) > 0 ? "+" : ""}${share(change(one))}` : "0"))))));
   }
 
   async function drawMoved(given) {
