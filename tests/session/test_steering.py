@@ -68,7 +68,8 @@ def test_a_repeat_runs_nothing(small, counting):
 def test_what_is_known_so_far_is_handed_out(open_small):
     session, seen = open_small(), []
     final = session.steer(Intervention(f"{LAYER}/unit/2"), see=seen.append)
-    assert [len(one.samples) for one in seen] == [16, 24] and [one.is_complete for one in seen] == [False, True]
+    assert [len(one.samples) for one in seen] == [4, 16, 24]
+    assert [one.is_complete for one in seen] == [False, False, True]
     np.testing.assert_array_equal(seen[-1].after, final.after)
 
 

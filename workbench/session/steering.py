@@ -208,12 +208,10 @@ class Steering(Checking):
             for k in range(controls)
         ]
         rows: list[dict[str, Tensor]] = []
-        step = 16 if handle.device.type == "cpu" else 64
         # Data often lie class by class; what is known so far should speak for all of them.
         ids = np.random.default_rng(0).permutation(ids)
         progress.start("steering", len(ids))
-        for first in range(0, len(ids), step):
-            part = ids[first : first + step].tolist()
+        for part in _batches(ids, 16 if handle.device.type == "cpu" else 64):
             x, read, _ = self.data.batch(part)
             if read:
                 tail = self._tail(tuple(read), layers, partial(_same, x))
@@ -306,6 +304,12 @@ class Steering(Checking):
 def _score(goal: Target, output: Tensor, labels: Any, at: Start) -> Tensor:
     """The followed score, of the outputs that were chosen before."""
     return goal.start(output, labels=labels, at=at).score.float()
+
+
+def _batches(ids: np.ndarray, size: int) -> list[list[int]]:
+    """Batches of at most `size`; the first is a quarter of it, so that something is known soon."""
+    cuts = [size // 4, *range(size, len(ids), size)]
+    return [part.tolist() for part in np.split(ids, cuts) if len(part)]
 
 
 def _margin(output: Tensor, right: Tensor) -> Tensor:
