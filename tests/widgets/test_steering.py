@@ -247,7 +247,7 @@ def test_another_sample_does_not_begin_the_population_anew(session):
         ([{"address": "bn2/unit/1", "strength": 3}], BadValueError, "strength"),
         ([{"address": "bn2/unit/1", "operation": "remove"}], WorkbenchError, "operation"),
         ([{"address": "bn2/unit/1", "on": 1}], BadValueError, "on .True."),
-        ([{"adress": "bn2/unit/1"}], BadValueError, "has an address"),
+        ([{"where": "bn2/unit/1"}], BadValueError, "has an address"),
         ([3], BadValueError, "has an address"),
         ([TOP] * 51, BadValueError, "at most 50"),
     ],
@@ -348,7 +348,7 @@ def test_an_output_is_watched_by_name_or_number(panel, monkeypatch):
     assert page.ask("watch", {"name": "square"})[0]["result"] == {"index": 1} and panel.watch == [1]
     assert page.ask("watch", {"name": "1"})[0]["ok"] and panel.watch == []
     with lenient(monkeypatch):
-        assert "Nearest" in page.ask("watch", {"name": "sqare"})[0]["error"]["hint"]
+        assert "Nearest" in page.ask("watch", {"name": "squar"})[0]["error"]["hint"]
         assert "No output 9" in page.ask("watch", {"name": "9"})[0]["error"]["message"]
 
 
