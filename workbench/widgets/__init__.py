@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workbench.widgets.run_bar import RunBar
     from workbench.widgets.samples import SampleGrid
     from workbench.widgets.showing import show
+    from workbench.widgets.steering import SteeringPanel
 
 __all__ = [
     "AtlasBrowser",
@@ -34,6 +35,7 @@ __all__ = [
     "RunBar",
     "SampleGrid",
     "SessionWidget",
+    "SteeringPanel",
     "export",
     "on",
     "register_widget",
@@ -50,6 +52,7 @@ _HOMES = {
     "RunBar": "run_bar",
     "SampleGrid": "samples",
     "SessionWidget": "base",
+    "SteeringPanel": "steering",
     "export": "exporting",
     "on": "base",
     "register_widget": "base",
