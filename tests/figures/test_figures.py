@@ -13,7 +13,20 @@ from workbench.core.bars import Bars
 from workbench.core.effects import Effect, Intervention
 from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
 from workbench.core.registry import FIGURES as REGISTERED
-from workbench.core.results import ActivationTable, Atlas, Attribution, PointMap, Ranking, ReferenceSet, SanityCheck
+from workbench.core.results import (
+    DIRECTION_NUMBERS,
+    SENSITIVITY_NUMBERS,
+    ActivationTable,
+    Atlas,
+    Attribution,
+    ConceptSensitivity,
+    Direction,
+    DirectionSet,
+    PointMap,
+    Ranking,
+    ReferenceSet,
+    SanityCheck,
+)
 
 MARKUP = "<b>bold</b> & <script>x</script>"
 
@@ -107,7 +120,39 @@ def point_map(of="components", n=12) -> PointMap:
     )
 
 
+def direction(index=0, n=30, *, held_out=True) -> Direction:
+    rng = np.random.default_rng(index)
+    is_positive = np.arange(n) % 3 == 0
+    score = (rng.normal(size=n) + 2 * is_positive).astype(np.float32)
+    vector = rng.normal(size=7).astype(np.float32)
+    numbers = {name: 0.5 for name in DIRECTION_NUMBERS}
+    if not held_out:
+        numbers |= {"auc": np.nan, "auc_error": np.nan}
+    return Direction(
+        layer="layer<1>", basis="cav-x", index=index, concept=f"{MARKUP} {index}", estimator="pattern", pooling="max",
+        scope="all", vector=vector / np.linalg.norm(vector), samples=np.arange(n), is_positive=is_positive,
+        class_=np.full(n, -1), score=score, held_out=score if held_out else np.full(n, np.nan, np.float32),
+        reference=np.zeros(7, np.float32), **numbers,
+    )  # fmt: skip
+
+
+def sensitivity(n=2, k=3) -> ConceptSensitivity:
+    arrays = {name: np.random.default_rng(0).random((n, k)) for name in SENSITIVITY_NUMBERS}
+    arrays["score"][0, 1] = np.nan
+    names = tuple(f"{MARKUP} {i}" for i in range(k))
+    return ConceptSensitivity(
+        "layer<1>", "cav-x", names[:n], names, tuple(range(k)), np.full(k, 9), n_random=5, **arrays
+    )
+
+
 FIGURES = {
+    "direction": lambda: direction().plot(),
+    "direction of one": lambda: direction(held_out=False).plot(n=3),
+    "directions": lambda: DirectionSet("layer<1>", "cav-x", (direction(0), direction(1))).plot(),
+    "a single direction": lambda: DirectionSet("layer<1>", "cav-x", (direction(0),)).plot(),
+    "scores": lambda: sensitivity().plot(),
+    "sensitivities": lambda: sensitivity().plot(quantity="sensitivity"),
+    "slopes": lambda: sensitivity().plot(quantity="slope"),
     "table": lambda: table().plot(),
     "references": lambda: references().plot(),
     "sheet": lambda: references().plot(pictures=lambda i: np.full((20, 30, 3), i * 9, np.uint8)),
@@ -273,6 +318,7 @@ def test_every_registered_figure_is_tried_here():
     sanity = SanityCheck(one, one, 0.25, 0)
     assert "rank correlation 0.25" in str(sanity.plot().layout.annotations)
     made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity, effect())
+    made += (direction(), DirectionSet("l", "cav-x", (direction(),)), sensitivity())
     records = {type(r).__name__ for r in made}
     assert records | {"Bars"} == set(REGISTERED)
 
@@ -303,3 +349,21 @@ def test_bars_stand_before_what_they_could_be_at_most():
     assert [list(bar.x) for bar in fig.data] == [[4.0, 0.0], [1.0, 2.0]] and fig.layout.width == 300
     shares = Bars("Coverage", "share", ["a"], {"x": [0.5], "y": [0.1]}, is_share=True).plot()
     assert [bar.marker.pattern.shape for bar in shares.data] == ["", "/"] and tuple(shares.layout.xaxis.range) == (0, 1)
+
+
+def test_a_direction_shows_both_sets_the_threshold_and_its_units():
+    one = direction()
+    fig = one.plot()
+    off, on = (t for t in fig.data if isinstance(t, go.Histogram))
+    np.testing.assert_array_equal(on.x, one.held_out[one.is_positive])
+    np.testing.assert_array_equal(off.x, one.held_out[~one.is_positive])
+    bars = next(t for t in fig.data if isinstance(t, go.Bar))
+    np.testing.assert_allclose(bars.x, one.vector[np.argsort(-np.abs(one.vector))], rtol=1e-6)
+    assert fig.layout.shapes[0].x0 == one.threshold and "held-out AUC 0.500" in fig.layout.title.text
+
+
+def test_scores_have_intervals_and_undefined_ones_are_counted():
+    fig = sensitivity().plot()
+    assert "1 undefined" in fig.layout.title.text and tuple(fig.layout.xaxis.range) == (-0.03, 1.03)
+    points = [t for t in fig.data if t.mode == "markers"]
+    assert len(points) == 2 and np.isnan(points[0].x[1]) and points[0].error_x.symmetric is False

@@ -88,7 +88,7 @@ class CAV(Method, Directs):
         """Fit again with other samples, from the activations at hand; nothing is stored.
 
         The new direction takes the address of this one, at once, so that what looks at it follows. With a closed form
-        it takes 60 ms for 2,000 samples of 512 units, on one core.
+        it takes 20 ms for 2,000 samples of 512 units, on one core.
 
         Parameters
         ----------
@@ -283,7 +283,8 @@ class PatternCAV(CAV):
     negatives that share the cue. The class is the commonest such cue; hence the default scope. With few positives the
     noise of all units adds up: look at `expected_cosine` and `stability`. As a detector a filter does better.
 
-    **Cost.** One pass over the pooled activations, and one sweep without relevance if they are not in the store.
+    **Cost.** Two passes over the pooled activations (0.35 s for 50,000 samples of 2,048 units on one core, and 10 ms per
+    further resample), and one sweep without relevance if they are not in the store.
 
     Parameters
     ----------
@@ -395,7 +396,7 @@ class MedianDifferenceCAV(CAV):
     **When not to trust it.** Units that are zero for most samples of both kinds drop out, although the concept may
     drive them in some.
 
-    **Cost.** A sort of each unit per refit: half a second for 2,000 samples of 512 units.
+    **Cost.** A sort of each unit per refit: 20 ms for 2,000 samples of 512 units, 0.2 s with all refits.
 
     Parameters
     ----------

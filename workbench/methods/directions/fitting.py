@@ -33,10 +33,10 @@ __all__ = ["Estimate", "Rows", "fitted"]
 N_PARTS = 4
 """Parts of the samples that are held out in turn."""
 
-CONFOUNDED = 0.75, 0.5
-"""From this area of the class alone, or cosine with the class's direction, on, concept and class are confounded."""
+CONFOUNDED = ((0.75, 0.0), (0.6, 0.5))
+"""Concept and class are confounded from this area of the class alone and this cosine with its direction on."""
 
-_FEW = 2000
+_FEW = 500
 _LOW_COSINE = 0.7
 
 
@@ -375,7 +375,7 @@ def _about_class(
     difference = means[0] - means[1]
     size = float(np.linalg.norm(difference))
     cosine = float(difference @ vector) / size if size > 0 else float("nan")
-    if method.scope == "all" and (area >= CONFOUNDED[0] or abs(cosine) >= CONFOUNDED[1]):
+    if method.scope == "all" and any(area >= a and np.nan_to_num(abs(cosine)) >= c for a, c in CONFOUNDED):
         notes.append(
             f"Concept and class are confounded: the class alone tells the positives with an area of {area:.2f}, and "
             f'the direction has a cosine of {cosine:.2f} with that of the class. scope="within-class" parts them.'

@@ -73,17 +73,19 @@ def class_auc(t: ArrayLike, class_: ArrayLike) -> float:
     """How well the class alone tells whether a sample shows the concept, 0.5 to 1.
 
     A sample's score is the share of the others of its class that show it; its own is not counted, or many small classes
-    would seem to tell everything. Samples with a negative class are left out.
+    would seem to tell everything. Two samples of one class are equal. Samples with a negative class are left out.
     """
     t, class_ = np.asarray(t, dtype=bool), np.asarray(class_)
     t, class_ = t[class_ >= 0], class_[class_ >= 0]
-    if len(t) == 0:
+    n_pairs = float(t.sum()) * float((~t).sum())
+    if n_pairs == 0:
         return float("nan")
     _, group = np.unique(class_, return_inverse=True)
-    counts, hits = np.bincount(group)[group], np.bincount(group, t)[group]
-    share = np.where(counts > 1, (hits - t) / np.maximum(counts - 1, 1), t.mean())
-    area = auc(share, t)
-    return area if np.isnan(area) else max(0.5, area)
+    counts, hits = np.bincount(group), np.bincount(group, t)
+    share = np.where(counts[group] > 1, (hits[group] - t) / np.maximum(counts[group] - 1, 1), t.mean())
+    # Not counting its own, a sample with the concept has the smaller share of any two of its class: no win, yet a tie.
+    equal = float((hits * (counts - hits)).sum()) / n_pairs
+    return max(0.5, auc(share, t) + equal / 2)
 
 
 def folds(t: ArrayLike, strata: np.ndarray, n: int, *, seed: int) -> np.ndarray:

@@ -173,7 +173,9 @@ def _concept(data: Any, name: str, positives: Any, negatives: Any, pairs: Any) -
         both = np.intersect1d(on, off)
         if len(both):
             listed = ", ".join(map(str, both[:5].tolist()))
-            raise BadValueError(f"{len(both)} samples are positives and negatives{of}: {listed}.")
+            raise BadValueError(
+                f"{len(both)} samples are positives and negatives{of}: {listed}{' …' if len(both) > 5 else ''}."
+            )
     elif len(on) == len(data.labels):
         raise BadValueError(
             f"All {len(on)} samples are positives{of}: there is nothing to compare them with.",

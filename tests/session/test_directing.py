@@ -1,0 +1,104 @@
+"""Directions in a session: localised without a target, projected on, and what is said of those that are not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.core.errors import BadValueError, DataError, ShapeError, UnknownComponentError, UnknownSampleError
+from workbench.methods import PatternCAV
+
+
+def cav(session, layer="relu_b", **options):
+    return session.fit(PatternCAV(layer, **{"positives": [0, 4, 8], "scope": "all", "concept": "ant", **options}))
+
+
+def test_without_a_target_a_direction_is_localised_by_itself(small):
+    (address,) = cav(small).components()
+    own = small.explain([3, 5], given=address)
+    assert own.given == (address,) and own.target_text.startswith("component:relu_b/cav-ant.")
+    same = small.explain([3, 5], f"component:{address}")
+    assert torch.equal(own.heatmap, same.heatmap) and same.given == ()
+    flowing = small.explain([3, 5], "top", given=address)
+    assert not torch.equal(flowing.heatmap, own.heatmap) and flowing.target_text == "top"
+    outside = small.explain(given=address, x=small.data.tensor(3).unsqueeze(0))
+    torch.testing.assert_close(outside.heatmap[0], own.heatmap[0])
+
+
+def test_below_a_direction_units_may_be_given_too(small):
+    (address,) = cav(small).components()
+    both = small.explain(3, given=[address, "relu_a/unit/1"])
+    assert both.given == (address, "relu_a/unit/1") and both.target_text.startswith("component:")
+    assert bool(torch.isnan(both.gap).all())
+    above = small.explain(3, given=["relu_b/unit/1", *cav(small, "relu_a").components()])
+    assert above.target_text == "top", "the unit is nearer to the output: what flows through both"
+
+
+def test_several_directions_need_a_target(small):
+    found = cav(small, positives={"a": [0, 4], "b": [1, 5]}).components()
+    with pytest.raises(BadValueError, match="2 directions") as error:
+        small.explain(3, given=found)
+    assert 'target="top"' in error.value.hint
+    assert small.explain(3, "top", given=found).heatmap.shape == (1, 12, 12)
+
+
+def test_projections_are_of_pooled_activations(small):
+    made = cav(small, pooling="mean")
+    table = small.project(made)
+    slow = np.asarray(small.activations("relu_b", pooling="mean").values) @ made.direction_
+    np.testing.assert_allclose(np.asarray(table.values)[:, 0], slow, rtol=1e-5, atol=1e-6)
+    for given in (made.directions_, made.directions_[0], made.components()[0], "relu_b/cav-ant"):
+        np.testing.assert_array_equal(np.asarray(small.project(given).values), np.asarray(table.values))
+    assert "projection" not in repr(table) and table.to_frame().columns.tolist() == made.components()
+    references = small.references("relu_b", k=4, basis="cav-ant")
+    assert references.of(0) == np.argsort(-slow, kind="stable")[:4].tolist() and references.recipe
+
+
+REFUSED = {
+    "no direction": (lambda s: s.project(3), BadValueError, "no direction"),
+    "an unknown basis": (lambda s: s.project("relu_b/cav-bee"), UnknownComponentError, 'No basis "cav-bee"'),
+    "units": (lambda s: s.project("relu_b/unit/3"), UnknownComponentError, "names no directions"),
+    "an unknown one": (lambda s: s.project("relu_b/cav-ant/7"), UnknownComponentError, "No component 7"),
+    "an unknown sample": (lambda s: s.pooled("relu_b", [1, 99]), UnknownSampleError, "No sample 99"),
+    "another pooling": (lambda s: s.pooled("relu_b", pooling="sum"), BadValueError, "`pooling`"),
+    "relevance": (lambda s: s.references("relu_b", "relevance", basis="cav-ant"), BadValueError, "of units"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_not_there_is_explained(small, what):
+    cav(small)
+    ask, kind, message = REFUSED[what]
+    with pytest.raises(kind, match=message):
+        ask(small)
+
+
+def test_directions_of_another_layer_do_not_fit(small):
+    from dataclasses import replace
+
+    made = cav(small).directions_[0]
+    with pytest.raises(ShapeError, match="7 entries"):
+        small.project(replace(made, layer="relu_a"))
+
+
+def test_without_data_there_is_nothing_to_fit(open_small):
+    with pytest.raises(DataError, match="no data"):
+        cav(open_small(data=False))
+
+
+def test_a_selection_may_hold_a_direction(small):
+    (address,) = cav(small).components()
+    small.selection.component = address
+    assert small.selection.component == address
+    with pytest.raises(UnknownComponentError):
+        small.selection.component = "relu_b/cav-bee/0"
+
+
+def test_another_session_knows_what_it_fits(small, open_small):
+    made = cav(small)
+    other = open_small()
+    assert other.directions() == {}
+    again = cav(other)
+    np.testing.assert_array_equal(again.direction_, made.direction_)
+    assert other.explain(3, given=again.components()).recipe == small.explain(3, given=made.components()).recipe
