@@ -8,8 +8,13 @@ import torch
 from workbench.models.cut import Cut
 from workbench.testing.nets import Residual, Twice, randomised, small_vgg
 
-CASES = [(small_vgg, (3, 17, 13), "6", True), (Residual, (3, 12, 10), "relu_a", True), (Residual, (3, 12, 10), "b1", False),
-         (Residual, (3, 12, 10), "pool", True), (Twice, (3, 8, 8), "first", True)]  # fmt: skip
+CASES = [
+    (small_vgg, (3, 17, 13), "6", True),
+    (Residual, (3, 12, 10), "relu_a", True),
+    (Residual, (3, 12, 10), "b1", False),
+    (Residual, (3, 12, 10), "pool", True),
+    (Twice, (3, 8, 8), "first", True),
+]
 
 
 @pytest.mark.parametrize("make, shape, layer, is_clean", CASES)

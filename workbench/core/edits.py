@@ -55,6 +55,27 @@ class Edits(tuple[Edit, ...]):
             (*self, *more), model=self.model or more.model, title="; ".join(t for t in (self.title, more.title) if t)
         )
 
+    def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All arrays by name, and everything else as JSON-able facts."""
+        arrays: dict[str, np.ndarray] = {}
+        described = []
+        for i, edit in enumerate(self):
+            own = {**({} if edit.array is None else {"array": edit.array}), **edit.arrays}
+            arrays |= {f"{i}|{name}": np.ascontiguousarray(np.asarray(value)) for name, value in own.items()}
+            described.append(
+                {
+                    "operation": edit.operation, "where": edit.where, "components": list(edit.components),
+                    "value": float(edit.value), "options": dict(edit.options),
+                    "shapes": {name: list(np.shape(value)) for name, value in own.items()},
+                }
+            )  # fmt: skip
+        return arrays, {"title": self.title, "model": self.model, "edits": described}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Edits:
+        """Read what `to_arrays` gave."""
+        return cls(_read(facts["edits"], arrays), model=str(facts["model"]), title=str(facts["title"]))
+
     def save(self, path: str | Path) -> Path:
         """Write ``NAME.safetensors`` with the arrays and ``NAME.json`` with everything else.
 
@@ -68,23 +89,10 @@ class Edits(tuple[Edit, ...]):
         from safetensors.numpy import save
 
         path = _named(path)
-        arrays: dict[str, np.ndarray] = {}
-        described = []
-        for i, edit in enumerate(self):
-            own = {**({} if edit.array is None else {"": edit.array}), **edit.arrays}
-            arrays |= {f"{i}|{name}": np.ascontiguousarray(np.asarray(value)) for name, value in own.items()}
-            described.append(
-                {
-                    "operation": edit.operation, "where": edit.where, "components": list(edit.components),
-                    "value": float(edit.value), "options": dict(edit.options),
-                    "shapes": {name: list(np.shape(value)) for name, value in own.items()},
-                }
-            )  # fmt: skip
+        arrays, facts = self.to_arrays()
         content = save(arrays)
-        record = {
-            "format": _FORMAT, "version": _VERSION, "title": self.title, "model": self.model, "edits": described,
-            "check": hashlib.blake2b(content, digest_size=16).hexdigest(),
-        }  # fmt: skip
+        check = hashlib.blake2b(content, digest_size=16).hexdigest()
+        record = {"format": _FORMAT, "version": _VERSION, **facts, "check": check}
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, content)
         _write(path.with_suffix(".json"), json.dumps(record, indent=1).encode())
@@ -123,7 +131,7 @@ class Edits(tuple[Edit, ...]):
             raise DamagedEntryError(f"{path.name} and its description do not belong together, or one is damaged.")
         try:
             arrays = load(content)
-            return cls(_read(record["edits"], arrays), model=str(record["model"]), title=str(record["title"]))
+            return cls.from_arrays(arrays, record)
         except (SafetensorError, KeyError, TypeError) as error:
             raise DamagedEntryError(f"{path.name} lacks what its description names: {error}") from error
 
@@ -131,14 +139,14 @@ class Edits(tuple[Edit, ...]):
         return f"<{len(self)} edits{f' of {self.model[:40]}' if self.model else ''}: {self.title or 'untitled'}>"
 
 
-def _read(described: Iterable[Mapping[str, Any]], arrays: Mapping[str, np.ndarray]) -> Iterable[Edit]:
+def _read(described: Iterable[Mapping[str, Any]], arrays: Mapping[str, Any]) -> Iterable[Edit]:
     for i, one in enumerate(described):
-        own = {name: arrays[f"{i}|{name}"] for name in one["shapes"]}
+        own = {name: np.asarray(arrays[f"{i}|{name}"]) for name in one["shapes"]}
         for name, shape in one["shapes"].items():
             if list(own[name].shape) != shape:
                 raise DamagedEntryError(f'An array "{name}" has the shape {own[name].shape}, not {tuple(shape)}.')
         yield Edit(
-            one["operation"], one["where"], tuple(one["components"]), one["value"], own.pop("", None), own,
+            one["operation"], one["where"], tuple(one["components"]), one["value"], own.pop("array", None), own,
             dict(one["options"]),
         )  # fmt: skip
 

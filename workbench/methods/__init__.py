@@ -8,6 +8,8 @@ from typing import Any
 from workbench.core.errors import nearest
 
 _HOMES = {
+    "AClArC": "workbench.methods.correction.clarc",
+    "CDEP": "workbench.methods.correction.right_reasons",
     "ConceptAtlas": "workbench.methods.concepts.atlas",
     "EmbeddingMap": "workbench.methods.representation.embedding_map",
     "FastCAV": "workbench.methods.directions.cav",
@@ -15,13 +17,22 @@ _HOMES = {
     "LogisticCAV": "workbench.methods.directions.filter_cavs",
     "MeanDifferenceCAV": "workbench.methods.directions.cav",
     "MedianDifferenceCAV": "workbench.methods.directions.cav",
+    "PClArC": "workbench.methods.correction.clarc",
     "PatternCAV": "workbench.methods.directions.cav",
+    "RClArC": "workbench.methods.correction.clarc",
+    "RRClArC": "workbench.methods.correction.rr_clarc",
+    "RRR": "workbench.methods.correction.right_reasons",
     "RidgeCAV": "workbench.methods.directions.filter_cavs",
     "SVMCAV": "workbench.methods.directions.filter_cavs",
     "TCAV": "workbench.methods.directions.tcav",
 }
 
 __all__ = [
+    "CDEP",
+    "RRR",
+    "SVMCAV",
+    "TCAV",
+    "AClArC",
     "ConceptAtlas",
     "EmbeddingMap",
     "FastCAV",
@@ -29,10 +40,11 @@ __all__ = [
     "LogisticCAV",
     "MeanDifferenceCAV",
     "MedianDifferenceCAV",
+    "PClArC",
     "PatternCAV",
+    "RClArC",
+    "RRClArC",
     "RidgeCAV",
-    "SVMCAV",
-    "TCAV",
 ]
 
 

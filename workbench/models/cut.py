@@ -36,6 +36,8 @@ class Cut:
     is_clean : bool
     below : frozenset of nn.Module
         Modules that are finished when the layer is, itself included, and all their parts.
+    early : frozenset of nn.Module
+        Modules that have run to an end by then, also those that run again later.
     """
 
     def __init__(self, module: nn.Module, layer: str, example: Tensor):
@@ -60,12 +62,14 @@ class Cut:
     def _watched(self, x: Tensor) -> tuple[Any, Tensor]:
         """One pass: the outermost modules that were finished when the layer was, and what they gave."""
         seen: list[Any] = []
+        early: set[nn.Module] = set()
         calls: dict[nn.Module, int] = {}
 
         def see(module: nn.Module, _: Any, output: Any) -> None:
             calls[module] = calls.get(module, 0) + 1
             if seen:
                 return
+            early.add(module)
             for part in module.modules():
                 self._outputs.pop(part, None)
             self._outputs[module] = _detached(output)
@@ -77,6 +81,7 @@ class Cut:
                 if name:
                     stack.callback(child.register_forward_hook(see).remove)
             output = self.module(x)
+        self.early = frozenset(early)
         # One that runs again later computes then, and is not below.
         self._outputs = {m: out for m, out in self._outputs.items() if calls[m] == 1}
         return output, seen[0].detach().clone()

@@ -264,6 +264,10 @@ class ModelHandle:
                 stack.enter_context(self._passes.running())
             yield
 
+    def change_at(self, layer: str) -> Callable[[Tensor], Tensor]:
+        """What the edits of one layer make of its output; without edits, the output itself."""
+        return self._changes.get(layer, _unchanged)
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Let activations overwrite their input where the model's author wrote them so.
@@ -325,6 +329,10 @@ def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerp
     if edits:
         digest.update(repr([e.describe() for e in edits]).encode())
     return Fingerprint(digest.hexdigest(), name)
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def _device_of(module: nn.Module) -> torch.device:

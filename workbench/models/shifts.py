@@ -150,7 +150,7 @@ class Shift:
         return out
 
     def _excess(self, x: Tensor, artifacts: tuple[int, ...]) -> Tensor:
-        """What is taken away, shaped as the output. It is subtracted: a sum would share relevance as residual sums do."""
+        """What is taken away, shaped as the output. It is subtracted, for sums share relevance as residual sums do."""
         axes, codes = self._span(artifacts, x)
         maps = self._layer.components_first(x)
         if self._at == "sample":
