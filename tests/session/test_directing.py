@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.core.errors import BadValueError, DataError, ShapeError, UnknownComponentError, UnknownSampleError
+from workbench.core.errors import (
+    BadValueError,
+    DataError,
+    IncompleteError,
+    ShapeError,
+    UnknownComponentError,
+    UnknownSampleError,
+)
 from workbench.methods import PatternCAV
 
 
@@ -41,6 +48,8 @@ def test_several_directions_need_a_target(small):
         small.explain(3, given=found)
     assert 'target="top"' in error.value.hint
     assert small.explain(3, "top", given=found).heatmap.shape == (1, 12, 12)
+    with pytest.raises(BadValueError, match="mixes the bases"):
+        small.explain(3, given=[found[0], "relu_b/unit/1"])
 
 
 def test_projections_are_of_pooled_activations(small):
@@ -85,6 +94,13 @@ def test_directions_of_another_layer_do_not_fit(small):
 def test_without_data_there_is_nothing_to_fit(open_small):
     with pytest.raises(DataError, match="no data"):
         cav(open_small(data=False))
+
+
+def test_a_sweep_that_kept_references_alone_is_respected(small):
+    small.sweep("relu_b", relevance=False, keep="references")
+    with pytest.raises(IncompleteError, match="references alone"):
+        cav(small)
+    assert cav(small, negatives=[1, 2]).directions_[0].n_negative == 2
 
 
 def test_a_selection_may_hold_a_direction(small):

@@ -555,7 +555,8 @@ class Direction(Result):
     score : (sample,) float32 array
         Projection of the pooled activation on the vector.
     held_out : (sample,) float32 array
-        Projection on a vector that was fitted without the sample; NaN where there is none.
+        Projection on a vector that was fitted without the sample and other views of its picture; NaN where there is
+        none.
     mean_positive, mean_negative : float
         Mean projection with and without the concept. Stratified by class if the direction is: then classes count with
         the weights that the direction gives them.
@@ -576,7 +577,7 @@ class Direction(Result):
         Cosine of the pattern with a filter of the same samples.
     alignment, alignment_overall : float
         Of pairs with and without the concept: mean cosine of their differences with the vector, and cosine of the mean
-        difference with it; NaN without pairs.
+        difference with it; NaN without pairs. Of the very pairs that a pattern was fitted to, the latter is 1.
     class_auc : float
         How well the class alone tells samples with the concept from those without, 0.5 to 1.
     class_cosine : float

@@ -154,14 +154,15 @@ class LayerTable(Mapping[str, Layer]):
             raise BadValueError(f'Directions cannot be called "{name}".', hint='For example "cav-ruler".')
         ComponentId(layer, name, 0)  # explains which names there may be
         basis = DirectionBasis(self.usable(layer), name, vectors)
-        self._bases[layer, name] = self._bases[layer, f"{name}.{basis.digest}"] = basis
+        pinned = f"{name}.{basis.digest}"
+        self._bases = {**self._bases, (layer, name): basis, (layer, pinned): basis}  # others may be reading the old one
         return basis
 
     def share_bases(self, other: LayerTable) -> None:
         """Take over the directions of another table that has the same layers, as variants of a model do."""
         for (layer, name), basis in other._bases.items():
             if layer in self._layers and self._layers[layer].n_components == basis.vectors.shape[1]:
-                self._bases[layer, name] = basis
+                self._bases = {**self._bases, (layer, name): basis}
 
     def pinned(self, address: str | ComponentId) -> ComponentId:
         """The address of what a component is now: a direction's basis with its digest, a unit as it is."""

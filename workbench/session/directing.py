@@ -45,12 +45,18 @@ class Directing(Tables):
         pooling : {"max", "mean", "token"}
             ``"token"`` is the first of a sequence (cls), which sweeps do not keep: default samples are then all.
         progress : Progress, optional
+            Of what is computed beside a sweep.
 
         Returns
         -------
         ids : (sample,) int64 array
             Those that could be read, rising.
         values : (sample, unit) float32 array
+
+        Raises
+        ------
+        IncompleteError
+            If all are asked for, and the sweep kept references alone.
         """
         one = self.model.layers.usable(layer)
         check.one_of("pooling", pooling, _POOLINGS)
@@ -69,8 +75,6 @@ class Directing(Tables):
             return self._computed_rows(one, wanted, pooling, progress)
         if wanted is not None and self._find("activations", layer) is None:
             return self._computed_rows(one, wanted, pooling, progress)
-        if wanted is None and self._find("activations", layer) is None:
-            self.sweep(layer, relevance=False, progress=progress)
         values, is_valid = self._read(
             "activations", layer, lambda found: (found.whole(f"{layer}|{pooling}"), found.whole("is_valid"))
         )

@@ -201,7 +201,7 @@ class Explaining(Directing):
             return ""
         last = max(addresses, key=lambda a: self.model.layers[a.layer].order)
         beside = [a for a in addresses if a.layer == last.layer]
-        if last.basis == "unit":
+        if any(a.basis == "unit" for a in beside):
             return ""
         if len(beside) > 1:
             raise BadValueError(

@@ -102,6 +102,18 @@ def test_held_out_scores_are_those_of_refits_that_had_not_seen_the_sample():
     )
 
 
+def test_other_views_of_a_picture_are_held_out_with_it():
+    """Twenty pictures in ten views each, labelled at random: with their views seen refits tell them, else by chance."""
+    rng = np.random.default_rng(3)
+    origins = np.repeat(np.arange(20), 10)
+    x, t = rng.normal(size=(20, 100))[origins] + 0.1 * rng.normal(size=(200, 100)), origins % 2 == 0
+    seen = one(PatternCAV("l", positives=t, scope="all"), context(x))
+    apart = one(PatternCAV("l", positives=t, scope="all"), context(x, origins=origins))
+    assert seen.auc > 0.95 and apart.auc < 0.8
+    few = one(PatternCAV("l", positives=range(10), scope="all"), context(x, origins=origins))
+    assert np.isnan(few.auc) and "views of one picture" in few.warnings[-1]
+
+
 def test_a_strong_concept_is_told_and_stable():
     x, t, y, _, _ = study(n=1000)
     found = one(PatternCAV("l", positives=t), context(x, y))

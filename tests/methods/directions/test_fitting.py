@@ -13,7 +13,7 @@ from workbench.methods.directions.sets import Concept
 
 def rows(n=120, c=6, seed=0):
     rng = np.random.default_rng(seed)
-    return Rows(np.arange(n) * 2, rng.normal(size=(n, c)), rng.integers(0, 3, n))
+    return Rows(np.arange(n) * 2, rng.normal(size=(n, c)), rng.integers(0, 3, n), np.arange(n))
 
 
 @pytest.mark.parametrize("n_used", [120, 100, 20])

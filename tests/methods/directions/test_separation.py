@@ -75,3 +75,11 @@ def test_each_part_has_its_share_of_every_cell():
         for on in (True, False):
             assert np.ptp(np.bincount(part[(strata == k) & (t == on)], minlength=4)) <= 1
     assert (part == folds(t, strata, 4, seed=1)).all() and (part != folds(t, strata, 4, seed=2)).any()
+
+
+def test_views_of_one_picture_are_held_out_together():
+    rng = np.random.default_rng(0)
+    origins, t = np.repeat(np.arange(40), 5), np.repeat(rng.random(40) < 0.3, 5)
+    part = folds(t, np.zeros(200, int), 4, seed=1, origins=origins)
+    assert all(len(set(part[origins == o].tolist())) == 1 for o in range(40))
+    assert np.ptp(np.bincount(part)) <= 5 and np.ptp(np.bincount(part[t])) <= 5

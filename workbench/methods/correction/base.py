@@ -106,7 +106,7 @@ class TrainedCorrection(Correction):
     samples: Any
     attacked: Any
     epochs: int
-    rate: float
+    rate: float | None
     batch: int
     optimiser: str
     loss: str

@@ -363,7 +363,7 @@ class AClArC(TrainedCorrection):
 
     def __init__(
         self, cav: Any, *, at: str = "position", strength: float = 1.0, trains: str = "above", samples: Any = None,
-        attacked: Any = None, epochs: int = 10, rate: float = 1e-3, batch: int = 64, optimiser: str = "adam",
+        attacked: Any = None, epochs: int = 10, rate: float | None = None, batch: int = 64, optimiser: str = "auto",
         loss: str = "auto", validation: float = 0.1, patience: int | None = None, seed: int = 0,
     ):  # fmt: skip
         self.cav, self.at, self.strength, self.trains = cav, at, strength, trains

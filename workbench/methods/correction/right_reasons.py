@@ -182,7 +182,7 @@ class RRR(_Masked):
     def __init__(
         self, masks: Any, layer: str | None = None, *, strength: float = 50.0, score: str = "predicted",
         norm: str = "cosine", trains: str = "above", samples: Any = None, attacked: Any = None, epochs: int = 10,
-        rate: float = 1e-3, batch: int = 64, optimiser: str = "adam", loss: str = "auto", validation: float = 0.1,
+        rate: float | None = None, batch: int = 64, optimiser: str = "auto", loss: str = "auto", validation: float = 0.1,
         patience: int | None = None, seed: int = 0,
     ):  # fmt: skip
         self.masks, self.layer, self.strength, self.score, self.norm = masks, layer, strength, score, norm
@@ -207,6 +207,7 @@ class InputGradient(Objective):
     """The task, and a penalty of input gradients under a mask."""
 
     needs_input = True
+    is_smooth = False
 
     def __init__(self, masks: Masks, strength: float, *, score: str, norm: str):
         self.masks, self.strength, self.score, self.norm = masks, strength, score, norm
@@ -277,8 +278,8 @@ class CDEP(_Masked):
 
     def __init__(
         self, masks: Any, layer: str | None = None, *, strength: float = 50.0, dilation: int = 10,
-        trains: str = "above", samples: Any = None, attacked: Any = None, epochs: int = 10, rate: float = 1e-3,
-        batch: int = 64, optimiser: str = "adam", loss: str = "auto", validation: float = 0.1,
+        trains: str = "above", samples: Any = None, attacked: Any = None, epochs: int = 10, rate: float | None = None,
+        batch: int = 64, optimiser: str = "auto", loss: str = "auto", validation: float = 0.1,
         patience: int | None = None, seed: int = 0,
     ):  # fmt: skip
         self.masks, self.layer, self.strength, self.dilation = masks, layer, strength, dilation
@@ -301,6 +302,8 @@ class CDEP(_Masked):
 
 class Contributions(Objective):
     """The task, and a penalty of what masked pixels contribute to the outputs."""
+
+    is_smooth = False
 
     def __init__(self, ctx: Context, masks: Masks, strength: float, dilation: int):
         self.masks, self.strength, self.dilation, self._ctx = masks, strength, dilation, ctx

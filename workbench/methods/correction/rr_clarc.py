@@ -14,7 +14,7 @@ from workbench.core import check
 from workbench.core.corrections import CURVES, TrainingCurve
 from workbench.core.errors import BadValueError, ModelError
 from workbench.methods.base import Source, register_method
-from workbench.methods.correction.base import TrainedCorrection, cav_facts, cavs_of, directions_of
+from workbench.methods.correction.base import TrainedCorrection, cav_facts, cavs_of, directions_of, mean_activation
 from workbench.methods.correction.clarc import _notes
 from workbench.methods.correction.trainee import Trainee
 from workbench.methods.correction.training import Batch, Objective
@@ -123,7 +123,8 @@ class RRClArC(TrainedCorrection):
     norm : {"squared", "absolute", "cosine"}
         Of the response; cosine: between the derivative at each position and the direction.
     solver : {"descent", "closed"}
-        Closed: no training; the nearest head to the present one, for a dense layer on mean activations. It lacks the
+        Closed: no training; the nearest head to the present one, for a dense layer on mean activations, with its bias
+        moved so that samples without the concept keep their outputs. For a large strength it is P-ClArC. It lacks the
         re-fit, which is what keeps the accuracy.
     trains, samples, attacked
         As for `AClArC`.
@@ -145,7 +146,7 @@ class RRClArC(TrainedCorrection):
     def __init__(
         self, cav: Any, *, strength: float = 1.0, target: str = "signs", classes: Any = None, norm: str = "squared",
         solver: str = "descent", trains: str = "above", samples: Any = None, attacked: Any = None, epochs: int = 10,
-        rate: float = 1e-3, batch: int = 64, optimiser: str = "adam", loss: str = "auto", validation: float = 0.1,
+        rate: float | None = None, batch: int = 64, optimiser: str = "auto", loss: str = "auto", validation: float = 0.1,
         patience: int | None = None, seed: int = 0,
     ):  # fmt: skip
         self.cav, self.strength, self.target, self.classes, self.norm = cav, strength, target, classes, norm
@@ -163,7 +164,9 @@ class RRClArC(TrainedCorrection):
         notes = _notes(directions, vectors.numpy())
         layer = ctx.model.layers[directions[0].layer]
         if self.solver == "closed":
-            self._solve(ctx, layer, vectors, lengths, outputs, notes)
+            means = [mean_activation(ctx, d, "mean", positive=False) for d in directions]
+            codes = torch.tensor([float(d.vector @ mean) for d, mean in zip(directions, means, strict=True)])
+            self._solve(ctx, layer, (vectors, lengths, codes), outputs, notes)
             return self
         objective = AlongDirections(
             layer, vectors, lengths, float(self.strength), target=self.target, norm=self.norm, outputs=outputs
@@ -194,8 +197,9 @@ class RRClArC(TrainedCorrection):
         self._options()
 
     def _solve(
-        self, ctx: Context, layer: Layer, vectors: Tensor, lengths: Tensor, outputs: Tensor | None, notes: Sequence[str]
-    ) -> None:
+        self, ctx: Context, layer: Layer, found: tuple[Tensor, Tensor, Tensor], outputs: Tensor | None,
+        notes: Sequence[str],
+    ) -> None:  # fmt: skip
         trainee = Trainee(ctx.model, layer.name, self.trains)
         head = trainee.linear_head()
         if head is None:
@@ -203,13 +207,14 @@ class RRClArC(TrainedCorrection):
                 f'What lies above "{layer.name}" is no dense layer on mean activations, so there is no closed form.',
                 hint='Use solver="descent", or a direction at the last layer before the head.',
             )
-        device = head.weight.device
-        found = closed_form_head(head.weight.detach(), vectors.to(device), float(self.strength), lengths.to(device))
+        vectors, lengths, codes = (t.to(head.weight.device) for t in found)
+        weight = head.weight.detach().clone()
+        rows = slice(None) if outputs is None else outputs.to(weight.device)
         with torch.no_grad():
-            if outputs is None:
-                head.weight.copy_(found)
-            else:
-                head.weight[outputs.to(device)] = found[outputs.to(device)]
+            head.weight[rows] = closed_form_head(weight, vectors, float(self.strength), lengths)[rows]
+            if head.bias is not None:
+                lost = (weight - head.weight) @ torch.linalg.pinv(vectors.double(), rtol=1e-6).to(weight)
+                head.bias += lost @ codes.to(weight)
         empty = {name: np.full(1, np.nan) for name in CURVES}
         self.curve_ = TrainingCurve(self._title(), **empty, n_planned=0, best=0)
         self._finish(ctx, trainee.edits(), notes)
@@ -246,6 +251,8 @@ class AlongDirections(Objective):
         self.target, self.norm, self.outputs = target, norm, outputs
         self.notes: list[str] = []
         self._head: list[nn.Linear | None] = []
+        # Elsewhere the penalty has a curvature of its own, which the task's does not tell.
+        self.is_smooth = norm == "squared" and target in ("signs", "jacobian")
 
     def losses(
         self, trainee: Trainee, batch: Batch, task: Callable[[Tensor, Tensor], Tensor], generator: torch.Generator
@@ -290,8 +297,7 @@ class AlongDirections(Objective):
     def _linear(self, trainee: Trainee) -> nn.Linear | None:
         """The dense layer on mean activations, where the expectation of the penalty is known exactly."""
         if not self._head:
-            is_exact = self.norm == "squared" and self.target in ("signs", "jacobian")
-            self._head.append(trainee.linear_head() if is_exact else None)
+            self._head.append(trainee.linear_head() if self.is_smooth else None)
         return self._head[0]
 
     def _head_response(self, head: nn.Linear) -> Tensor:

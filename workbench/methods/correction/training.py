@@ -31,7 +31,7 @@ __all__ = ["LOSSES", "OPTIMISERS", "Batch", "Objective", "Options", "Rows", "fin
 logger = logging.getLogger(__name__)
 
 LOSSES = ("auto", "cross-entropy", "binary", "squared")
-OPTIMISERS = ("adam", "sgd")
+OPTIMISERS = ("auto", "adam", "sgd")
 
 _HELD_BYTES = 1_500_000_000
 _CHECKPOINT_S = 60.0
@@ -45,12 +45,13 @@ class Options:
     Attributes
     ----------
     epochs : int
-    rate : float
-        Learning rate.
+    rate : float or None
+        Learning rate. None: 0.001 for Adam; for descent half the inverse of the task's curvature, where one dense layer
+        on mean activations is trained, else 0.001.
     batch : int
-    optimiser : {"adam", "sgd"}
-        Adam needs no rate of its own for each network; stochastic gradient descent has momentum 0.9, as the authors of
-        most methods use it.
+    optimiser : {"auto", "adam", "sgd"}
+        Stochastic gradient descent has momentum 0.9, as the authors of most methods use it; Adam needs no rate of its
+        own for each network. Auto: descent for a dense layer on mean activations, whose curvature is known, else Adam.
     loss : {"auto", "cross-entropy", "binary", "squared"}
         Of the task. Auto: cross-entropy for two outputs or more, binary for one output with labels 0 and 1.
     validation : float, 0 to 0.5
@@ -62,9 +63,9 @@ class Options:
     """
 
     epochs: int = 10
-    rate: float = 1e-3
+    rate: float | None = None
     batch: int = 64
-    optimiser: str = "adam"
+    optimiser: str = "auto"
     loss: str = "auto"
     validation: float = 0.1
     patience: int | None = None
@@ -72,7 +73,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check.positive("epochs", self.epochs)
-        check.between("rate", self.rate, 0, 1e3, left_open=True)
+        if self.rate is not None:
+            check.between("rate", self.rate, 0, 1e3, left_open=True)
         check.positive("batch", self.batch)
         check.one_of("optimiser", self.optimiser, OPTIMISERS)
         check.one_of("loss", self.loss, LOSSES)
@@ -83,11 +85,6 @@ class Options:
                 raise BadValueError("`patience` watches held-out samples, and `validation` is 0.")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise BadValueError(f"`seed` must be a whole number of at least 0; got {self.seed!r}.")
-
-    @property
-    def step_size(self) -> float:
-        """How far the weights move per unit of a gradient that stays the same."""
-        return self.rate / 0.1 if self.optimiser == "sgd" else self.rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +113,13 @@ class Objective:
         Factor of the penalty.
     needs_input : bool
         Whether it looks at inputs, so that every layer runs.
+    is_smooth : bool
+        Whether its gradient is hardly steeper than that of the task, so that the task's curvature tells the rate.
     """
 
     strength: float = 0.0
     needs_input: bool = False
+    is_smooth: bool = True
 
     def logits(self, trainee: Trainee, batch: Batch) -> Tensor:
         """The logits that the task is learned with."""
@@ -319,15 +319,32 @@ class _Run:
         self.is_choice, self.rows, self.train, self.held, self.watched = is_choice, rows, train, held, watched
         self.title = title
         parameters = list(trainee.moving.values())
-        if options.optimiser == "adam":
-            self.optimiser: torch.optim.Optimizer = torch.optim.Adam(parameters, options.rate)
+        head = trainee.linear_head() if objective.is_smooth and not rows.is_input else None
+        kind = options.optimiser if options.optimiser != "auto" else "adam" if head is None else "sgd"
+        rate = options.rate
+        if rate is None:
+            rate = 1e-3 if kind == "adam" or head is None else 0.5 / self._curvature()
+        if kind == "adam":
+            self.optimiser: torch.optim.Optimizer = torch.optim.Adam(parameters, rate)
         else:
-            self.optimiser = torch.optim.SGD(parameters, options.rate, momentum=0.9)
+            self.optimiser = torch.optim.SGD(parameters, rate, momentum=0.9)
+        # How far the weights move per unit of a gradient that stays the same.
+        self.step_size = rate if kind == "adam" else rate / 0.1
         self.done, self.step, self.sums = 0, 0, [0.0, 0.0]
         self.best_row, self.best_loss = 0, float("inf")
         self.best_weights: dict[str, Tensor] | None = None
         self.columns: dict[str, list[float]] = {name: [] for name in CURVES}
         self._saved = time.monotonic()
+
+    def _curvature(self) -> float:
+        """A bound of the second derivative of the task's loss by the weights of a head on mean activations."""
+        batch = self.rows.batch(self.train[np.linspace(0, len(self.train) - 1, min(512, len(self.train))).astype(int)])
+        layer = self.trainee.handle.layers[self.trainee.layer or ""]
+        pooled = layer.components_first(batch.value).mean(2)
+        pooled = torch.cat([pooled, torch.ones_like(pooled[:, :1])], 1)
+        largest = float(torch.linalg.matrix_norm(pooled, 2)) ** 2 / len(pooled)
+        # Of cross-entropy a half at most, of two classes a quarter, of squared errors two.
+        return largest * (0.5 if self.is_choice else 2.0)
 
     @property
     def is_finished(self) -> bool:
@@ -357,7 +374,7 @@ class _Run:
             total.backward()
             torch.nn.utils.clip_grad_norm_(list(trainee.moving.values()), _CLIP)
             self.optimiser.step()
-            self.objective.after_step(trainee, options.step_size)
+            self.objective.after_step(trainee, self.step_size)
             self.sums[0] += float(loss.detach()) * len(rows)
             self.sums[1] += float("nan") if penalty is None else float(penalty.detach()) * len(rows)
             self.step += 1

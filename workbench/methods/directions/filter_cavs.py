@@ -145,7 +145,7 @@ class LogisticCAV(_ByC):
 
     **When not to trust it**, parameters: see `FilterCAV`; its strength is C.
 
-    **Cost.** A quarter of a second for 2,000 samples of 512 units with a given C, refits included; as much more to find C.
+    **Cost.** 0.3 s for 2,000 samples of 512 units with a given C, refits included; twice that to find C.
     """
 
     estimator = "logistic"

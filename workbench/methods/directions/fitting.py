@@ -51,6 +51,8 @@ class Rows:
     values : (sample, unit) float array
     class_ : (sample,) int64
         Labels; -1 where unknown.
+    origin : (sample,) int64
+        Number of the original picture that each is a view of.
     is_all : bool
         Whether all samples are there that are compared where no negatives are named.
     """
@@ -58,6 +60,7 @@ class Rows:
     ids: np.ndarray
     values: np.ndarray
     class_: np.ndarray
+    origin: np.ndarray
     is_all: bool = True
 
     def combine(self, used: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -123,7 +126,9 @@ def fitted(method: CAV, concept: Concept, rows: Rows, classes: Sequence[str]) ->
         )
     weights = pattern_weights(t, groups)
     reference_weights = np.where(weights < 0, -weights, 0)
-    part = folds(t, groups, min(N_PARTS, n_on, len(t) - n_on), seed=method.seed)
+    origins = rows.origin[used]
+    n_parts = min(N_PARTS, len(np.unique(origins[t])), len(np.unique(origins[~t])))
+    part = folds(t, groups, n_parts, seed=method.seed, origins=origins)
     seen = _Seen(rows, used, t, groups, weights, part)
     estimate, reference, refits, resampled = (_linear if method.is_linear else _other)(method, seen, reference_weights)
     vector = unit(estimate.vector)
@@ -151,6 +156,8 @@ def fitted(method: CAV, concept: Concept, rows: Rows, classes: Sequence[str]) ->
     expected = _expected(estimate, x_few, t[few], groups[few], weights, notes) if method.is_linear else float("nan")
     if n_on == 1:
         notes.append("A single positive: the direction points to this one sample, and nothing can be held out.")
+    elif n_parts == 1:
+        notes.append("All samples of a kind are views of one picture, so that nothing can be held out.")
     return {
         "vector": vector.astype(np.float32),
         "length": on - off,
@@ -199,9 +206,8 @@ class _Seen:
     def training(self) -> list[np.ndarray | None]:
         """Per part: weights of the pattern of the others, zero elsewhere; None where these cannot be compared."""
         found: list[np.ndarray | None] = []
-        if self.t.sum() < 2:
-            return found
-        for k in range(int(self.part.max()) + 1):
+        n_parts = int(self.part.max()) + 1
+        for k in range(n_parts if n_parts > 1 else 0):
             train = self.part != k
             spread = np.zeros(len(self.t))
             try:

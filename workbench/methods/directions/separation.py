@@ -88,12 +88,17 @@ def class_auc(t: ArrayLike, class_: ArrayLike) -> float:
     return max(0.5, auc(share, t) + equal / 2)
 
 
-def folds(t: ArrayLike, strata: np.ndarray, n: int, *, seed: int) -> np.ndarray:
-    """(sample,) int: which of `n` parts each sample is held out in; each part has its share of every cell."""
-    rng = np.random.default_rng(seed)
-    cells = np.stack([np.asarray(strata), np.asarray(t, dtype=np.int64)])
-    cell = np.unique(cells, axis=1, return_inverse=True)[1].ravel()
-    order = np.lexsort((rng.random(len(cell)), cell))
+def folds(t: ArrayLike, strata: np.ndarray, n: int, *, seed: int, origins: np.ndarray | None = None) -> np.ndarray:
+    """(sample,) int: which of `n` parts each sample is held out in; each part has its share of every cell.
+
+    Samples of one origin, views of one picture, are in one part: a refit must not have seen another view.
+    """
+    t, strata = np.asarray(t, dtype=np.int64), np.asarray(strata)
+    _, first, which = np.unique(
+        np.arange(len(t)) if origins is None else origins, return_index=True, return_inverse=True
+    )
+    cell = np.unique(np.stack([strata, t])[:, first], axis=1, return_inverse=True)[1].ravel()
+    order = np.lexsort((np.random.default_rng(seed).random(len(cell)), cell))
     part = np.empty(len(cell), np.int64)
     part[order] = np.arange(len(cell)) % n
-    return part
+    return part[which.ravel()]
