@@ -174,9 +174,12 @@ class Revising(Steering):
     def _reevaluated(self, ask: _Question, progress: Progress | None) -> Mapping[str, Any]:
         chosen = self._rule_and_target(ask.rule, None)[0]
         recipe = self._recipe(
-            "reevaluation", layer=ask.layer, params={**ask.facts, "rule": [str(rule_name(chosen)), getattr(chosen, "digest", "")]},
-            result_version=_VERSION, title=f"with and without {ask.artifact}",
-        )  # fmt: skip
+            "reevaluation",
+            layer=ask.layer,
+            params={**ask.facts, "rule": [str(rule_name(chosen)), getattr(chosen, "digest", "")]},
+            result_version=_VERSION,
+            title=f"with and without {ask.artifact}",
+        )
 
         def work(progress: Progress | None = None) -> Any:
             return self.store.get_or_make(recipe, lambda: ask.measured(self.model, chosen, progress or self.progress))
@@ -216,6 +219,11 @@ class _Question:
         for name, one in {"attacked": self.attacked, **besides}.items():
             self._check(session.data, name, one)
         self.labels = labels[self.clean_ids]
+        if session.model.n_classes == 1 and not set(np.unique(self.labels)) <= {0, 1}:
+            raise BadValueError(
+                "The model has a single output and the labels are not 0 and 1, so that nothing is right or wrong.",
+                hint="Compare regressions by s.steer or s.fit(TCAV(...)).",
+            )
         self.directions = [] if cav is None else directions_of(session, cav, "reevaluate")
         self.layer = self.directions[0].layer if self.directions else ""
         self.pooling = self.directions[0].pooling if self.directions else "max"

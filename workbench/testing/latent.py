@@ -1,7 +1,7 @@
 """A latent space with a class, an artifact and noise in it, whose true directions are known, and a linear head on it.
 
-Study N1 of the method cards: 64 numbers ``1 + 0.7 N(0, I) + 0.8 (2 y - 1) u + 3 h artifact`` with unit vectors u and h of
-a given cosine; the artifact is in 80 % of class 1 and in 2 % of class 0.
+64 numbers ``1 + 0.7 N(0, I) + 0.8 (2 y - 1) u + 3 h artifact`` with unit vectors u and h of a given cosine; the
+artifact is in 80 % of class 1 and in 2 % of class 0.
 """
 
 from __future__ import annotations

@@ -182,8 +182,8 @@ class RRR(_Masked):
     def __init__(
         self, masks: Any, layer: str | None = None, *, strength: float = 50.0, score: str = "predicted",
         norm: str = "cosine", trains: str = "above", samples: Any = None, attacked: Any = None, epochs: int = 10,
-        rate: float | None = None, batch: int = 64, optimiser: str = "auto", loss: str = "auto", validation: float = 0.1,
-        patience: int | None = None, seed: int = 0,
+        rate: float | None = None, batch: int = 64, optimiser: str = "auto", loss: str = "auto",
+        validation: float = 0.1, patience: int | None = None, seed: int = 0,
     ):  # fmt: skip
         self.masks, self.layer, self.strength, self.score, self.norm = masks, layer, strength, score, norm
         self.trains, self.samples, self.attacked = trains, samples, attacked
@@ -263,8 +263,8 @@ class CDEP(_Masked):
     layer : str, optional
         Weights above it are trained, and what lies below is decomposed once. Default: those of the last layer.
     strength : float, at least 0
-    dilation : int, at least 0
-        Pixels by which the mask is widened to each side.
+    dilation : int, at least 0, optional
+        Pixels by which the mask is widened to each side. Default: 10 of 224.
     trains, samples, attacked
         As for `AClArC`.
     epochs, rate, batch, optimiser, loss, validation, patience, seed
@@ -277,7 +277,7 @@ class CDEP(_Masked):
     """
 
     def __init__(
-        self, masks: Any, layer: str | None = None, *, strength: float = 50.0, dilation: int = 10,
+        self, masks: Any, layer: str | None = None, *, strength: float = 50.0, dilation: int | None = None,
         trains: str = "above", samples: Any = None, attacked: Any = None, epochs: int = 10, rate: float | None = None,
         batch: int = 64, optimiser: str = "auto", loss: str = "auto", validation: float = 0.1,
         patience: int | None = None, seed: int = 0,
@@ -291,12 +291,13 @@ class CDEP(_Masked):
         """Train."""
         self._check()
         masks = masks_of(ctx, self.masks, "CDEP")
-        self._train(ctx, self.layer, Contributions(ctx, masks, float(self.strength), int(self.dilation)))
+        self._train(ctx, self.layer, Contributions(ctx, masks, float(self.strength), self.dilation))
         return self
 
     def _check(self) -> None:
         super()._check()
-        if isinstance(self.dilation, bool) or not isinstance(self.dilation, int) or self.dilation < 0:
+        is_whole = isinstance(self.dilation, int) and not isinstance(self.dilation, bool)
+        if self.dilation is not None and not (is_whole and self.dilation >= 0):
             raise BadValueError(f"`dilation` must be a whole number of at least 0; got {self.dilation!r}.")
 
 
@@ -305,7 +306,7 @@ class Contributions(Objective):
 
     is_smooth = False
 
-    def __init__(self, ctx: Context, masks: Masks, strength: float, dilation: int):
+    def __init__(self, ctx: Context, masks: Masks, strength: float, dilation: int | None):
         self.masks, self.strength, self.dilation, self._ctx = masks, strength, dilation, ctx
         self._pairs: dict[int, Tensor] = {}
         self._is_known = False
@@ -327,11 +328,12 @@ class Contributions(Objective):
             x = torch.stack([self._ctx.data.tensor(i) for i in lacking]).to(trainee.handle.device, trainee.handle.dtype)
             mask = self.masks.of(np.array(lacking), x)
             inside = (mask > 0.1 * mask.amax((1, 2), keepdim=True)).unsqueeze(1).to(x)
-            if self.dilation:
-                inside = F.max_pool2d(inside, 2 * self.dilation + 1, 1, self.dilation)
+            wide = round(min(x.shape[-2:]) * 10 / 224) if self.dilation is None else self.dilation
+            if wide:
+                inside = F.max_pool2d(inside, 2 * wide + 1, 1, wide)
             pair = torch.stack([x * inside, x * (1 - inside)], 1)  # (sample, part, channel, y, x)
             if not self._is_known:
-                self._check(trainee, pair)
+                self._check(trainee, x)
             if trainee.is_cut:
                 with torch.no_grad(), decompose(trainee.module):
                     below = trainee.lower(torch.cat([pair[:, 0], pair[:, 1]]))
@@ -343,12 +345,14 @@ class Contributions(Objective):
         beta, gamma = z.chunk(2)
         return beta, gamma
 
-    def _check(self, trainee: Trainee, pair: Tensor) -> None:
+    def _check(self, trainee: Trainee, x: Tensor) -> None:
         """Both parts add up to what the network says, or this network cannot be decomposed so."""
+        noise = torch.rand((len(x), 1, *x.shape[2:]), generator=torch.Generator().manual_seed(0))
+        inside = (noise > 0.5).to(x)  # any mask would do, and one that is mixed everywhere hides nothing
         with torch.no_grad():
-            expected = trainee.whole(pair.sum(1))
+            expected = trainee.whole(x)
             with decompose(trainee.module):
-                beta, gamma = trainee.whole(torch.cat([pair[:, 0], pair[:, 1]])).chunk(2)
+                beta, gamma = trainee.whole(torch.cat([x * inside, x * (1 - inside)])).chunk(2)
         error = float((beta + gamma - expected).abs().max())
         if not error <= 1e-3 * float(expected.abs().max() + 1e-6):
             raise ModelError(

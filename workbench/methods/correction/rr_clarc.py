@@ -146,8 +146,8 @@ class RRClArC(TrainedCorrection):
     def __init__(
         self, cav: Any, *, strength: float = 1.0, target: str = "signs", classes: Any = None, norm: str = "squared",
         solver: str = "descent", trains: str = "above", samples: Any = None, attacked: Any = None, epochs: int = 10,
-        rate: float | None = None, batch: int = 64, optimiser: str = "auto", loss: str = "auto", validation: float = 0.1,
-        patience: int | None = None, seed: int = 0,
+        rate: float | None = None, batch: int = 64, optimiser: str = "auto", loss: str = "auto",
+        validation: float = 0.1, patience: int | None = None, seed: int = 0,
     ):  # fmt: skip
         self.cav, self.strength, self.target, self.classes, self.norm = cav, strength, target, classes, norm
         self.solver, self.trains, self.samples, self.attacked = solver, trains, samples, attacked

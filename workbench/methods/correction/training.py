@@ -453,14 +453,14 @@ class _Run:
             return False
         with torch.no_grad():
             for name, p in moving.items():
-                p.copy_(torch.as_tensor(np.asarray(arrays[f"weight|{name}"])).to(p))
+                p.copy_(torch.as_tensor(arrays[f"weight|{name}"]).to(p))
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in arrays.items():
             if key.startswith("optimiser|"):
                 _, i, name = key.split("|")
-                state.setdefault(int(i), {})[name] = torch.as_tensor(np.array(value))
+                state.setdefault(int(i), {})[name] = torch.as_tensor(value).clone()
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-        best = {k.partition("|")[2]: torch.as_tensor(np.array(v)) for k, v in arrays.items() if k.startswith("best|")}
+        best = {k.partition("|")[2]: torch.as_tensor(v).clone() for k, v in arrays.items() if k.startswith("best|")}
         self.best_weights = best or None
         self.columns = {name: np.asarray(arrays[f"curve|{name}"]).tolist() for name in CURVES}
         *sums, self.best_loss = np.asarray(arrays["sums"]).tolist()
