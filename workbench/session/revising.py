@@ -87,8 +87,9 @@ class Revising(Steering):
         """
         found, own = Edits.load(path), self.model.fingerprint
         if not any_model and found.model.rpartition("@")[2] != own.digest:
+            name, _, digest = found.model.rpartition("@")
             raise StaleError(
-                f"These edits were made for {found.model[:40]}; the session's model is {own}.",
+                f"These edits were made for {name}@{digest[:8]}; the session's model is {own}.",
                 hint="Open the session on that model, or say any_model=True if you know that they fit.",
             )
         check_edits(found, self.model.layers, self.model.base)
