@@ -23,6 +23,7 @@ from workbench.methods import (
     RClArC,
     RidgeCAV,
     RRClArC,
+    SpRAy,
 )
 from workbench.testing.context import SmallData
 from workbench.testing.method_suite import MethodSuite
@@ -61,6 +62,24 @@ class TestEmbeddingMap(MethodSuite):
         "n_epochs": 20,
         "n_clusters": 3,
         "relevance": False,
+        "seed": 1,
+    }
+
+
+class TestSpRAy(MethodSuite):
+    method = SpRAy
+    examples = [
+        {"of_class": 0, "layer": "features.4", "layout": "pca", "target": "logit:0"},
+        {"of_class": 1, "layout": "pca", "target": "logit:1", "grid": 4, "n_clusters": 2},
+    ]
+    changes = {
+        "of_class": 2,
+        "target": "label",
+        "k": 5,
+        "n_vectors": 6,
+        "n_clusters": 3,
+        "grid": 8,
+        "layout": "umap",
         "seed": 1,
     }
 

@@ -23,6 +23,7 @@ _HOMES = {
     "RRClArC": "workbench.methods.correction.rr_clarc",
     "RRR": "workbench.methods.correction.right_reasons",
     "RidgeCAV": "workbench.methods.directions.filter_cavs",
+    "SpRAy": "workbench.methods.reveal.spray",
     "SVMCAV": "workbench.methods.directions.filter_cavs",
     "TCAV": "workbench.methods.directions.tcav",
 }
@@ -45,6 +46,7 @@ __all__ = [
     "RClArC",
     "RRClArC",
     "RidgeCAV",
+    "SpRAy",
 ]
 
 
