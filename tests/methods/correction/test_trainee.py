@@ -11,7 +11,7 @@ from workbench.core.errors import BadValueError, ModelError
 from workbench.core.results import Edit
 from workbench.methods.correction.trainee import Trainee
 from workbench.models.hooks import record
-from workbench.testing.nets import BiasFree, Residual, Twice, handle_of, randomised, small_vgg
+from workbench.testing.nets import BiasFree, Residual, handle_of, randomised, small_vgg
 
 
 def moving(handle, layer, trains="above"):
@@ -31,9 +31,6 @@ def test_what_moves_lies_above():
 
 
 def test_weights_that_are_used_below_too_stay():
-    assert (
-        not any(name.startswith("again") for name in moving(handle_of(randomised(Twice()), (3, 8, 8)), "first")) or True
-    )
     shared = nn.Linear(4, 4)
     net = nn.Sequential(shared, nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), shared, nn.Linear(4, 2))
     assert moving(handle_of(randomised(net), (4,)), "3") == {"5.weight", "5.bias"}
