@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from workbench.core.bars import Bars
+from workbench.core.corrections import Reevaluation, TrainingCurve
 from workbench.core.effects import Effect, Intervention, LeaveOneOut
 from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
 from workbench.core.registry import FIGURES as REGISTERED
@@ -150,7 +151,28 @@ def sensitivity(n=2, k=3) -> ConceptSensitivity:
     )
 
 
+def curve(*, attacked=True) -> TrainingCurve:
+    line = np.linspace(0.4, 0.9, 4)
+    loss = np.array([np.nan, 1, 0.5, 0.25])
+    nan = np.full(4, np.nan)
+    return TrainingCurve(MARKUP, loss, nan, line[::-1], line, line / 2 if attacked else nan, n_planned=3, best=3)
+
+
+def reevaluation(n=40) -> Reevaluation:
+    rng = np.random.default_rng(0)
+    two = np.array([0.5, 0.25])
+    return Reevaluation(
+        models=("net", MARKUP), artifact=MARKUP, samples=np.arange(n), labels=np.zeros(n, int),
+        clean=rng.random((2, n)) < 0.9, attacked=rng.random((2, n)) < 0.6, relevance=rng.random((2, 5)),
+        relevance_area=0.1, sensitivity=two, sensitivity_error=two, sensitivity_after=two, probe_layer=two,
+        probe_logits=two, others={MARKUP: rng.random((2, n)) < 0.7},
+    )  # fmt: skip
+
+
 FIGURES = {
+    "curve": lambda: curve().plot(),
+    "curve without attacks": lambda: curve(attacked=False).plot(),
+    "models compared": lambda: reevaluation().plot(),
     "direction": lambda: direction().plot(),
     "direction of one": lambda: direction(held_out=False).plot(n=3),
     "directions": lambda: DirectionSet("layer<1>", "cav-x", (direction(0), direction(1))).plot(),
@@ -324,7 +346,7 @@ def test_every_registered_figure_is_tried_here():
     sanity = SanityCheck(one, one, 0.25, 0)
     assert "rank correlation 0.25" in str(sanity.plot().layout.annotations)
     made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity, effect(), left_out())
-    made += (direction(), DirectionSet("l", "cav-x", (direction(),)), sensitivity())
+    made += (direction(), DirectionSet("l", "cav-x", (direction(),)), sensitivity(), curve(), reevaluation())
     records = {type(r).__name__ for r in made}
     assert records | {"Bars"} == set(REGISTERED)
 

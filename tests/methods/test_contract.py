@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from workbench.core.registry import METHODS
 from workbench.methods import (
+    CDEP,
+    RRR,
     SVMCAV,
     TCAV,
+    AClArC,
     ConceptAtlas,
     EmbeddingMap,
     FastCAV,
@@ -14,9 +19,13 @@ from workbench.methods import (
     MeanDifferenceCAV,
     MedianDifferenceCAV,
     PatternCAV,
+    PClArC,
+    RClArC,
     RidgeCAV,
+    RRClArC,
     SpRAy,
 )
+from workbench.testing.context import SmallData
 from workbench.testing.method_suite import MethodSuite
 
 
@@ -159,6 +168,106 @@ class TestTCAV(MethodSuite):
         if "layer" in more:
             more = {"cav": PatternCAV(more.pop("layer"), positives=ON), **more}
         return super().make(**more)
+
+
+FITTED = {
+    "trains": "head",
+    "samples": [1, 2, 3, 6],
+    "attacked": SmallData(40, seed=1),
+    "epochs": 2,
+    "rate": 0.01,
+    "batch": 7,
+    "optimiser": "sgd",
+    "loss": "cross-entropy",
+    "validation": 0.2,
+    "patience": 1,
+    "seed": 1,
+}
+
+
+class Along:
+    """Corrections along a direction, at the layer of which they act."""
+
+    def make(self, **more):
+        if "layer" in more:
+            more = {"cav": PatternCAV(more.pop("layer"), positives=ON), **more}
+        return super().make(**more)
+
+
+class TestPClArC(Along, MethodSuite):
+    method = PClArC
+    examples = [
+        {"cav": PatternCAV("features.0", positives=ON)},
+        {"cav": PatternCAV("head", positives=ON), "at": "sample", "reference": "zero"},
+        {"cav": [PatternCAV("features.0", positives=ON), PatternCAV("features.0", positives=OFF)], "reference": OFF},
+    ]
+    changes = {"cav": PatternCAV("features.0", positives=OFF), "at": "sample", "reference": "zero", "tokens": "first"}
+
+
+class TestRClArC(Along, MethodSuite):
+    method = RClArC
+    examples = [
+        {"cav": PatternCAV("features.4", positives=ON), "detector": PatternCAV("features.4", positives=ON)},
+        {"cav": PatternCAV("features.0", positives=ON), "condition": "class", "classes": [0, "b"]},
+    ]
+    changes = {
+        "cav": PatternCAV("features.4", positives=OFF),
+        "condition": "both",
+        "classes": [1],
+        "detector": PatternCAV("features.4", positives=OFF),
+        "softness": 0.1,
+        "false_alarms": 0.1,
+        "at": "sample",
+        "reference": "zero",
+        "tokens": "first",
+    }
+
+    def make(self, **more):
+        """Of the layer asked for there is a detector too, and of a condition by class there are classes."""
+        if "layer" in more:
+            more["detector"] = PatternCAV(more["layer"], positives=ON)
+        if more.get("condition") == "both":
+            more["classes"] = [0]
+        return super().make(**more)
+
+
+class TestAClArC(Along, MethodSuite):
+    method = AClArC
+    examples = [{"cav": PatternCAV("features.4", positives=ON), "epochs": 1}]
+    changes = {**FITTED, "cav": PatternCAV("features.4", positives=OFF), "at": "sample", "strength": 0.5}
+
+
+class TestRRClArC(Along, MethodSuite):
+    method = RRClArC
+    examples = [
+        {"cav": PatternCAV("features.4", positives=ON), "epochs": 1},
+        {"cav": PatternCAV("features.0", positives=ON), "epochs": 1, "target": "label"},
+        {"cav": PatternCAV("features.4", positives=ON), "solver": "closed"},
+    ]
+    changes = {
+        **FITTED,
+        "cav": PatternCAV("features.4", positives=OFF),
+        "strength": 0.5,
+        "target": "jacobian",
+        "classes": [1],
+        "norm": "absolute",
+        "solver": "closed",
+    }
+
+
+MASKS = {i: np.pad(np.ones((3, 4)), ((2, 5), (1, 3))) for i in ON}
+
+
+class TestRRR(MethodSuite):
+    method = RRR
+    examples = [{"masks": MASKS, "epochs": 1}, {"masks": [MASKS, MASKS], "layer": "features.0", "epochs": 1}]
+    changes = {**FITTED, "masks": {1: MASKS[1]}, "strength": 5.0, "score": "label", "norm": "squared"}
+
+
+class TestCDEP(MethodSuite):
+    method = CDEP
+    examples = [{"masks": MASKS, "layer": "features.2", "epochs": 1}, {"masks": MASKS, "epochs": 1}]
+    changes = {**FITTED, "masks": {1: MASKS[1]}, "strength": 5.0, "dilation": 1}
 
 
 def test_every_registered_method_keeps_the_contract():

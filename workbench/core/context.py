@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from workbench.core.progress import Progress
     from workbench.core.results import ActivationTable, Attribution, ReferenceSet
 
-__all__ = ["Context"]
+__all__ = ["Checkpoint", "Context"]
+
+
+class Checkpoint(Protocol):
+    """How far some work is, kept where the next attempt finds it, also after the process was killed."""
+
+    def load(self) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        """Arrays and JSON-able facts as they were last saved; None if there are none."""
+
+    def save(self, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Keep these in place of what was kept before."""
+
+    def drop(self) -> None:
+        """Forget them: the work is done."""
 
 
 class Context(Protocol):
@@ -47,6 +60,9 @@ class Context(Protocol):
         self, sample: Any = None, target: Any = None, *, given: Sequence[str] = (), record: Sequence[str] = ()
     ) -> Attribution:
         """Attribution of one or more samples."""
+
+    def checkpoint(self, method: Any) -> Checkpoint:
+        """Where a method that takes long keeps how far it is."""
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the model's outputs."""

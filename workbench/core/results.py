@@ -840,7 +840,7 @@ SENSITIVITY_NUMBERS = (
 )  # fmt: skip
 
 
-_OPERATIONS = ("scale", "set", "add", "project", "mask", "quantise", "replace")
+_OPERATIONS = ("scale", "set", "add", "project", "shift", "mask", "quantise", "replace")
 
 
 @dataclass(frozen=True)
@@ -850,8 +850,8 @@ class Edit:
     Attributes
     ----------
     operation : str
-        ``scale``, ``set``, ``add``, ``project`` change activations and ride on hooks; ``mask``, ``quantise``,
-        ``replace`` change parameters, on a copy of the model.
+        ``scale``, ``set``, ``add``, ``project``, ``shift`` change activations and ride on hooks; ``mask``,
+        ``quantise``, ``replace`` change parameters, on a copy of the model.
     where : str
         A layer (activation edits) or a parameter's name (weight edits).
     components : tuple of int
@@ -859,7 +859,16 @@ class Edit:
     value : float
         Factor, new value, or step length.
     array : array, optional
-        Direction of ``add`` and ``project`` (component,), mask or new weights.
+        Direction of ``add`` and ``project`` (component,), directions of ``shift`` (direction, component), mask or new
+        weights.
+    arrays : mapping of name to array
+        Of ``shift``: ``codes`` (direction,), what the projections on the directions become, 0 if not given;
+        ``detector`` (artifact, component) and ``threshold`` (artifact,), where it acts if an artifact is there.
+    options : mapping
+        JSON-able. Of ``shift``: ``at`` (``"position"``, ``"sample"``), ``pooling`` (``"max"``, ``"mean"``,
+        ``"token"``), ``tokens`` (``"all"``, ``"first"``), ``artifact`` (for each direction the number of its artifact),
+        ``classes`` (for each artifact the predictions under which it acts, or None), ``softness`` (see
+        `workbench.models.shifts`).
     """
 
     operation: str
@@ -867,6 +876,8 @@ class Edit:
     components: tuple[int, ...] = ()
     value: float = 0.0
     array: Any = None
+    arrays: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.operation not in _OPERATIONS:
@@ -881,13 +892,19 @@ class Edit:
         """A JSON-ready description that two equal edits share."""
         import hashlib
 
-        digest = None
-        if self.array is not None:
-            digest = hashlib.blake2b(np.ascontiguousarray(np.asarray(self.array)).tobytes(), digest_size=16).hexdigest()
-        return {
+        def digest_of(array: Any) -> str:
+            return hashlib.blake2b(np.ascontiguousarray(np.asarray(array)).tobytes(), digest_size=16).hexdigest()
+
+        found: dict[str, Any] = {
             "operation": self.operation,
             "where": self.where,
             "components": list(self.components),
             "value": float(self.value),
-            "array": digest,
+            "array": None if self.array is None else digest_of(self.array),
         }
+        # Only where there are some: the fingerprints of other edits stay as they are.
+        if self.arrays:
+            found["arrays"] = {name: digest_of(value) for name, value in sorted(self.arrays.items())}
+        if self.options:
+            found["options"] = {name: self.options[name] for name in sorted(self.options)}
+        return found

@@ -8,6 +8,8 @@ from typing import Any
 from workbench.core.errors import nearest
 
 _HOMES = {
+    "AClArC": "workbench.methods.correction.clarc",
+    "CDEP": "workbench.methods.correction.right_reasons",
     "ConceptAtlas": "workbench.methods.concepts.atlas",
     "EmbeddingMap": "workbench.methods.representation.embedding_map",
     "FastCAV": "workbench.methods.directions.cav",
@@ -15,7 +17,11 @@ _HOMES = {
     "LogisticCAV": "workbench.methods.directions.filter_cavs",
     "MeanDifferenceCAV": "workbench.methods.directions.cav",
     "MedianDifferenceCAV": "workbench.methods.directions.cav",
+    "PClArC": "workbench.methods.correction.clarc",
     "PatternCAV": "workbench.methods.directions.cav",
+    "RClArC": "workbench.methods.correction.clarc",
+    "RRClArC": "workbench.methods.correction.rr_clarc",
+    "RRR": "workbench.methods.correction.right_reasons",
     "RidgeCAV": "workbench.methods.directions.filter_cavs",
     "SpRAy": "workbench.methods.reveal.spray",
     "SVMCAV": "workbench.methods.directions.filter_cavs",
@@ -23,6 +29,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "CDEP",
+    "RRR",
+    "SVMCAV",
+    "TCAV",
+    "AClArC",
     "ConceptAtlas",
     "EmbeddingMap",
     "FastCAV",
@@ -30,11 +41,12 @@ __all__ = [
     "LogisticCAV",
     "MeanDifferenceCAV",
     "MedianDifferenceCAV",
+    "PClArC",
     "PatternCAV",
+    "RClArC",
+    "RRClArC",
     "RidgeCAV",
     "SpRAy",
-    "SVMCAV",
-    "TCAV",
 ]
 
 

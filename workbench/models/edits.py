@@ -10,8 +10,32 @@ from torch import Tensor, nn
 from workbench.core.errors import BadValueError, ShapeError, UnknownNameError, nearest
 from workbench.core.results import Edit
 from workbench.models.layers import Layer, LayerTable
+from workbench.models.shifts import Shift, check_shift
 
-__all__ = ["activation_edits", "apply_weight_edits", "check_edits"]
+__all__ = ["Chain", "activation_edits", "apply_weight_edits", "check_edits"]
+
+
+class Chain:
+    """The edits of one layer, one after the other, as one function of its output.
+
+    Attributes
+    ----------
+    parts : tuple of callable
+    """
+
+    def __init__(self, parts: Sequence[Callable[[Tensor], Tensor]]):
+        self.parts = tuple(parts)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply them."""
+        for part in self.parts:
+            x = part(x)
+        return x
+
+    @property
+    def gates(self) -> list[Shift]:
+        """Those that must be told the uncorrected output."""
+        return [part for part in self.parts if isinstance(part, Shift) and part.reads_output]
 
 
 def check_edits(edits: Sequence[Edit], layers: LayerTable, module: nn.Module) -> None:
@@ -37,7 +61,9 @@ def check_edits(edits: Sequence[Edit], layers: LayerTable, module: nn.Module) ->
         layer = layers.usable(edit.where)
         for index in edit.components:
             layers.component(f"{edit.where}/unit/{index}")
-        if edit.operation in ("add", "project"):
+        if edit.operation == "shift":
+            check_shift(edit, layer)
+        elif edit.operation in ("add", "project"):
             shape = None if edit.array is None else tuple(torch.as_tensor(edit.array).shape)
             if shape != (layer.n_components,):
                 raise ShapeError(
@@ -45,25 +71,18 @@ def check_edits(edits: Sequence[Edit], layers: LayerTable, module: nn.Module) ->
                 )
 
 
-def activation_edits(edits: Sequence[Edit], layers: LayerTable) -> dict[str, Callable[[Tensor], Tensor]]:
+def activation_edits(edits: Sequence[Edit], layers: LayerTable) -> dict[str, Chain]:
     """For each edited layer, the function that changes its output; edits of one layer act in their order."""
     functions: dict[str, list[Callable[[Tensor], Tensor]]] = {}
     for edit in edits:
         if not edit.is_weight_edit:
             functions.setdefault(edit.where, []).append(_activation_edit(edit, layers[edit.where]))
-
-    def chain(parts: list[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
-        def run(x: Tensor) -> Tensor:
-            for part in parts:
-                x = part(x)
-            return x
-
-        return run
-
-    return {where: chain(parts) for where, parts in functions.items()}
+    return {where: Chain(parts) for where, parts in functions.items()}
 
 
 def _activation_edit(edit: Edit, layer: Layer) -> Callable[[Tensor], Tensor]:
+    if edit.operation == "shift":
+        return Shift(edit, layer)
     chosen = torch.zeros(layer.n_components, dtype=torch.bool)
     chosen[list(edit.components) or slice(None)] = True
 

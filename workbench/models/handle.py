@@ -19,7 +19,8 @@ from workbench.core.results import Edit
 from workbench.models.canonize import canonical_copy, private_copy
 from workbench.models.code import code_identity
 from workbench.models.device import exactly, wake
-from workbench.models.edits import activation_edits, apply_weight_edits, check_edits
+from workbench.models.edits import Chain, activation_edits, apply_weight_edits, check_edits
+from workbench.models.gates import TwoPasses
 from workbench.models.hooks import record, stoppable
 from workbench.models.layers import LayerTable, probe
 
@@ -100,6 +101,7 @@ class ModelHandle:
         self.is_dense = logits.ndim > 2
         check_edits(self.edits, self.layers, source)
         self._changes = activation_edits(self.edits, self.layers)
+        self._passes = self._two_passes()
 
     def to(self, device: Any) -> ModelHandle:
         """Move the copy to a device."""
@@ -108,7 +110,40 @@ class ModelHandle:
         wake(self.device)
         self._set_format(torch.channels_last if self._wants_channels_last() else torch.contiguous_format)
         self.kept.clear()
+        if getattr(self, "_passes", None) is not None:
+            self._passes = self._two_passes()
         return self
+
+    @property
+    def reads_output(self) -> bool:
+        """Whether an edit depends on what the model says without it; a pass is then two."""
+        return self._passes is not None
+
+    def _two_passes(self) -> TwoPasses | None:
+        """What runs the passes of edits that depend on the output.
+
+        Raises
+        ------
+        ModelError
+            If the output is no choice among classes.
+        """
+        gates = [gate for chain in self._changes.values() for gate in chain.gates]
+        if not gates:
+            return None
+        named = {int(i) for e in self.edits for own in e.options.get("classes") or () for i in own or ()}
+        if self.is_dense or self.n_classes < 2:
+            raise ModelError(
+                f"{self.card.name} does not choose among classes, so that no edit can depend on its choice.",
+                hint="Let the edit depend on a detector.",
+            )
+        if wrong := sorted(i for i in named if not 0 <= i < self.n_classes):
+            raise BadValueError(f"No output {wrong[0]}: {self.card.name} has {self.n_classes}, from 0.")
+        plain = {
+            where: Chain([part for part in chain.parts if part not in chain.gates])
+            for where, chain in self._changes.items()
+        }
+        layers = [where for where, chain in self._changes.items() if chain.gates]
+        return TwoPasses(self.module, gates, layers, plain, self.logits, self.put(self.example()))
 
     def _wants_channels_last(self) -> bool:
         if self.device.type != "cpu" or self.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
@@ -227,7 +262,13 @@ class ModelHandle:
             if self._changes:
                 changes = {k: wrap(v) if wrap else v for k, v in self._changes.items() if k not in besides}
                 stack.enter_context(record(self.module, changes, lambda layer, t: changes[layer](t)))
+            if self._passes is not None:
+                stack.enter_context(self._passes.running())
             yield
+
+    def change_at(self, layer: str) -> Callable[[Tensor], Tensor]:
+        """What the edits of one layer make of its output; without edits, the output itself."""
+        return self._changes.get(layer, _unchanged)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -271,6 +312,7 @@ class ModelHandle:
         made = copy.copy(self)
         made.edits = (*self.edits, *edits)
         made._changes = activation_edits(made.edits, self.layers)
+        made._passes = made._two_passes()
         facts = f"{self.fingerprint.digest}{[e.describe() for e in edits]}".encode()
         made.fingerprint = Fingerprint(hashlib.blake2b(facts, digest_size=16).hexdigest(), self.card.name)
         return made
@@ -311,6 +353,10 @@ def _fingerprint(module: nn.Module, name: str, edits: Sequence[Edit]) -> Fingerp
     if edits:
         digest.update(repr([e.describe() for e in edits]).encode())
     return Fingerprint(digest.hexdigest(), name)
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def _device_of(module: nn.Module) -> torch.device:

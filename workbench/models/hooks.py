@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from workbench.core.errors import ModelError
 from workbench.core.progress import current_token
 
-__all__ = ["patched_forward", "record", "stoppable", "tensor_of"]
+__all__ = ["is_watched", "patched_forward", "record", "stoppable", "tensor_of"]
 
 
 def tensor_of(layer: str, output: Any) -> Tensor:
@@ -75,11 +75,18 @@ def stoppable(module: nn.Module) -> Iterator[None]:
         if isinstance(output, Tensor) and output.grad_fn is not None:
             output.grad_fn.register_prehook(check)  # holds the token alone, which may be asked from any thread
 
+    hook.only_stops = True  # type: ignore[attr-defined]  # see `is_watched`
     with ExitStack() as stack:
         for child in module.modules():
             if next(child.children(), None) is None:
                 stack.callback(child.register_forward_hook(hook).remove)
         yield
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody looks at what a module does, or has given it another forward function."""
+    hooks = [h for h in module._forward_hooks.values() if not getattr(h, "only_stops", False)]
+    return bool(hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 @contextmanager

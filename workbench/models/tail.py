@@ -65,7 +65,8 @@ class Tail:
         with torch.no_grad(), handle.edited(), _Finished(handle, layers) as seen:
             self.output = handle.logits(handle.module(self._x.clone()))
         self.begins, self._is_done = seen.first, seen.names
-        self._kept = self._needed(seen.outputs)
+        # What an edit makes of the uncorrected output is decided below, so that there is no going on from above.
+        self._kept = None if handle.reads_output else self._needed(seen.outputs)
         self.is_whole = self._kept is None
         if self._kept is not None:
             real, self._x = self._x, _poison(self._x)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.methods.columns import label_names, named
-from workbench.session.trying import Trying
+from workbench.session.revising import Revising
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Samples"]
 
 
-class Samples(Trying):
+class Samples(Revising):
     """The part of a session that lists samples. See `Session`."""
 
     def samples(self, ids: Sequence[int] | None = None) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from workbench.sweeps.references import Block, top_references
 if TYPE_CHECKING:
     from workbench.core.results import Attribution
 
-__all__ = ["FakeContext", "SmallData", "sweep_small"]
+__all__ = ["FakeContext", "HeldCheckpoint", "SmallData", "sweep_small"]
 
 
 class SmallData(Dataset):
@@ -75,6 +75,26 @@ class SmallData(Dataset):
         yield from self.keys
 
 
+class HeldCheckpoint:
+    """A checkpoint in memory; `saves` counts how often it was written."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self.saves = 0
+
+    def load(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """What was saved last."""
+        return self._kept
+
+    def save(self, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Keep copies."""
+        self._kept, self.saves = ({k: np.array(v) for k, v in arrays.items()}, dict(facts)), self.saves + 1
+
+    def drop(self) -> None:
+        """Forget them."""
+        self._kept = None
+
+
 class FakeContext:
     """What a method may ask of the world, answered from arrays that the test gives.
 
@@ -122,6 +142,7 @@ class FakeContext:
         )
         self.model = SimpleNamespace(n_classes=max(len(classes), int(self._target.max()) + 1))
         self.store: Any = None
+        self._checkpoint = HeldCheckpoint()
         self.asked: list[str] = []
 
     @property
@@ -167,6 +188,10 @@ class FakeContext:
     def class_names(self) -> tuple[str, ...]:
         """Names of the outputs."""
         return self._classes
+
+    def checkpoint(self, method: Any) -> HeldCheckpoint:
+        """Kept in memory, one for all methods."""
+        return self._checkpoint
 
     def _table(self, layer: str, quantity: str, pooling: str, tables: dict[str, torch.Tensor]) -> ActivationTable:
         if layer not in tables:

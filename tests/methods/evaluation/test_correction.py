@@ -1,0 +1,81 @@
+"""Measures of a correction: relevance on masks, probes, sensitivities before and behind an edit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.core.errors import ShapeError
+from workbench.core.results import Edit
+from workbench.methods.directions.separation import auc
+from workbench.methods.evaluation.correction import artifact_relevance, is_right, probe_auc, sensitivities
+from workbench.testing.nets import BiasFree, handle_of, randomised, small_vgg
+
+
+def test_relevance_on_the_artifact_is_a_share():
+    """Acceptance: 1 for a mask that covers all, 0 for an empty one, the share of the area for constant relevance."""
+    rng = np.random.default_rng(0)
+    r, mask = rng.normal(size=(4, 9, 7)), np.zeros((4, 9, 7), bool)
+    np.testing.assert_allclose(artifact_relevance(r, np.ones_like(mask)), 1)
+    assert (artifact_relevance(r, mask) == 0).all()
+    mask[:, 2:5, 1:4] = True
+    np.testing.assert_allclose(artifact_relevance(np.full(r.shape, -3.0), mask), mask[0].mean())
+    slow = [sum(abs(r[i][p]) for p in zip(*np.nonzero(mask[i]), strict=True)) / np.abs(r[i]).sum() for i in range(4)]
+    np.testing.assert_allclose(artifact_relevance(r, mask), slow)
+    assert (artifact_relevance(np.zeros_like(r), mask) == 0).all(), "no relevance is no NaN"
+    with pytest.raises(ShapeError):
+        artifact_relevance(r, mask[:, 1:])
+
+
+def test_right_is_the_largest_output_or_the_sign_of_a_single_one():
+    assert is_right(np.array([[1.0, 2], [3, 0]]), np.array([1, 1])).tolist() == [True, False]
+    assert is_right(np.array([[1.0], [-2], [3]]), np.array([1, 0, 0])).tolist() == [True, True, False]
+
+
+def test_a_probe_reads_what_is_there_and_nothing_else():
+    rng = np.random.default_rng(0)
+    clean = rng.normal(size=(300, 12))
+    h = rng.normal(size=12)
+    h /= np.linalg.norm(h)
+    assert probe_auc(clean, clean) == 0.5
+    assert probe_auc(clean, clean + 8 * h) > 0.999
+    # The best that can be is the error function of the distance; a probe that had seen its samples would do better.
+    assert 0.70 < probe_auc(clean, rng.normal(size=(300, 12)) + h) < 0.80
+    assert abs(probe_auc(clean, rng.normal(size=(300, 12))) - 0.5) < 0.06
+    wide = rng.normal(size=(30, 500))
+    assert abs(probe_auc(wide, rng.normal(size=(30, 500))) - 0.5) < 0.2, "more units than samples"
+    constant = np.concatenate([clean, np.full((300, 1), 7.0)], 1)
+    assert probe_auc(constant, constant + 8 * np.append(h, 0)) > 0.999
+    assert np.isnan(probe_auc(clean[:3], clean[:3]))
+    assert auc([0.0, 1.0], [False, True]) == 1.0
+
+
+@pytest.mark.parametrize("at", ["position", "sample"])
+def test_sensitivity_vanishes_before_a_projection_and_stays_behind_it(at):
+    base = handle_of(randomised(small_vgg()).double(), (3, 17, 13))
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=(2, 7))
+    v /= np.linalg.norm(v, axis=1, keepdims=True)
+    x, labels, lengths = torch.randn(5, 3, 17, 13, dtype=torch.float64), np.arange(5), np.array([2.0, 0.5])
+    before, after = sensitivities(base, x, "6", v, lengths, labels)
+    np.testing.assert_allclose(before, after)
+    for i in range(5):  # the slow twin: move every position a little along the direction
+        for j in range(2):
+            step = 1e-5
+            moved = [
+                base.variant([Edit("add", "6", value=s * step, array=v[j])])(x[i : i + 1])[0, labels[i]]
+                for s in (1, -1)
+            ]
+            slow = float(moved[0] - moved[1]) / (2 * step) * lengths[j]
+            assert before[i, j] == pytest.approx(slow, rel=1e-3, abs=1e-4)
+    shift = Edit("shift", "6", array=v, arrays={"codes": np.zeros(2)}, options={"at": at, "pooling": "mean"})
+    before, after = sensitivities(base.variant([shift]), x, "6", v, lengths, labels)
+    assert np.abs(before).max() < 1e-10 < 1e-3 < np.abs(after).max()
+
+
+def test_a_layer_beside_the_path_has_none():
+    base = handle_of(randomised(BiasFree()), (3, 10, 8))
+    v = np.eye(6)[:1]
+    before, _ = sensitivities(base, torch.randn(3, 3, 10, 8), "head", v, np.ones(1), np.array([0, 1, 2]))
+    np.testing.assert_allclose(before[:, 0], [1, 0, 0])

@@ -1,0 +1,1 @@
+"""Evaluation: what a change of a model did, measured."""

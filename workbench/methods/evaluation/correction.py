@@ -1,0 +1,209 @@
+"""What a model does with and without an artifact: answers, relevance on it, sensitivity to it, probes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from workbench.attribution.base import Target
+from workbench.attribution.crp import explain, heat
+from workbench.core.errors import BadValueError, ModelError, ShapeError
+from workbench.methods.correction.rr_clarc import response
+from workbench.methods.directions.filters import quick_ridge
+from workbench.methods.directions.separation import auc, folds
+from workbench.models.hooks import record
+from workbench.models.shifts import pooled_by
+
+if TYPE_CHECKING:
+    from workbench.core.progress import Progress
+    from workbench.models.handle import ModelHandle
+
+__all__ = ["answers", "artifact_relevance", "is_right", "probe_auc", "relevance_on_masks", "sensitivities"]
+
+_AT_ONCE = 32
+
+
+def artifact_relevance(relevance: ArrayLike, mask: ArrayLike) -> np.ndarray:
+    """Share of the absolute relevance that lies on the artifact.
+
+    Parameters
+    ----------
+    relevance, mask : (sample, y, x) arrays
+        The mask as truth values or numbers 0 to 1.
+
+    Returns
+    -------
+    (sample,) float64 array
+        0 to 1; for constant relevance the share of the picture that the mask takes.
+
+    Notes
+    -----
+    Pahde et al. 2023 (Reveal to Revise), section 4.2: ``sum |R M| / (sum |R| + 1e-10)``.
+    """
+    r, m = np.abs(np.asarray(relevance, np.float64)), np.asarray(mask, np.float64)
+    if r.shape != m.shape or r.ndim != 3:
+        raise ShapeError(f"Relevance of the shape {r.shape} and masks of the shape {m.shape} must be (sample, y, x).")
+    return (r * m).sum((1, 2)) / (r.sum((1, 2)) + 1e-10)
+
+
+def is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(sample,) bool: whether the largest output, or the sign of a single one, is that of the label."""
+    said = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(labels.dtype)
+    return said == labels
+
+
+def probe_auc(clean: np.ndarray, attacked: np.ndarray, *, seed: int = 0) -> float:
+    """How well a linear probe tells attacked from clean samples, by held-out area under the curve.
+
+    Parameters
+    ----------
+    clean, attacked : (sample, unit) float arrays
+        Of the same samples, which are held out in pairs, in five parts.
+    seed : int
+
+    Returns
+    -------
+    float
+        0 to 1; 0.5 where nothing tells them apart. NaN for fewer than four samples.
+
+    Notes
+    -----
+    A ridge regression on units divided by their standard deviation, as strong as one sample. It finds what can be read
+    linearly and no more: 0.5 is no proof that nothing is there.
+    """
+    n = len(clean)
+    if n < 4:
+        return float("nan")
+    x = np.concatenate([clean, attacked]).astype(np.float64)
+    spread = x.std(0)
+    size = np.abs(x).max(0)
+    x = (x - x.mean(0)) / np.where(spread > 1e-7 * np.maximum(size, 1e-30), spread, np.inf)
+    if not x.any():
+        return 0.5
+    t, none = np.repeat([False, True], n), np.zeros(2 * n, np.int64)
+    part = np.tile(folds(np.zeros(n, bool), np.zeros(n, np.int64), min(5, n), seed=seed), 2)
+    score = np.full(2 * n, np.nan)
+    for k in range(int(part.max()) + 1):
+        train = part != k
+        score[~train] = x[~train] @ quick_ridge(x[train], t[train], none[train], most=4000, seed=seed)
+    # Differences that are rounding errors are none.
+    score = np.round(score / max(float(np.abs(score).max()), 1e-30), 9)
+    return auc(score, t, part)
+
+
+def answers(
+    handle: ModelHandle, data: Any, ids: np.ndarray, layer: str, pooling: str, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits and pooled activations behind the edits of a layer; without a layer there are no activations.
+
+    Returns
+    -------
+    read : (read,) int64 array
+        Places in `ids`.
+    logits : (read, class_) float32 array
+    values : (read, unit) float32 array
+    """
+    read: list[int] = []
+    logits: list[np.ndarray] = []
+    values: list[np.ndarray] = []
+    one = handle.layers.usable(layer) if layer else None
+
+    def see(_: str, output: Tensor) -> None:
+        assert one is not None
+        values.append(pooled_by(pooling, one.components_first(output)).float().cpu().numpy())
+
+    place = {int(i): k for k, i in enumerate(ids.tolist())}
+    for first in range(0, len(ids), _AT_ONCE):
+        part = ids[first : first + _AT_ONCE].tolist()
+        x, known, _ = data.batch(part)
+        if known:
+            with torch.no_grad(), handle.edited(), record(handle.module, [layer] if layer else [], see):
+                logits.append(handle.logits(handle.module(handle.put(x))).float().cpu().numpy())
+            read += [place[i] for i in known]
+        progress.step(len(part))
+    if not read:
+        raise BadValueError(f"None of the {len(ids)} samples can be read.")
+    if logits[0].ndim != 2:
+        raise ModelError("The model says more than one number per class, so there is no accuracy to compare.")
+    return np.array(read), np.concatenate(logits), np.concatenate(values) if values else np.zeros((len(read), 0))
+
+
+def sensitivities(
+    handle: ModelHandle, x: Tensor, layer: str, vectors: np.ndarray, lengths: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How the output of the label changes, to first order, if a concept appears everywhere at a layer.
+
+    Parameters
+    ----------
+    handle : ModelHandle
+    x : (sample, ...) tensor
+    layer : str
+    vectors : (direction, unit) array
+    lengths : (direction,) array
+    labels : (sample,) int array
+
+    Returns
+    -------
+    before, after : (sample, direction) float64 arrays
+        Before the layer's edits, where a projection leaves nothing, and behind them; signed, in output units.
+    """
+    one, seen = handle.layers.usable(layer), []
+    change: Callable[[Tensor], Tensor] = handle.change_at(layer)
+
+    def put(_: str, output: Tensor) -> Tensor:
+        first = output.detach().requires_grad_()
+        second = change(first)
+        seen.extend([first, second])
+        return second
+
+    index = torch.as_tensor(np.asarray(labels))
+    with torch.enable_grad(), handle.edited(besides=[layer]), record(handle.module, [layer], put):
+        z = handle.logits(handle.module(handle.put(x)))
+        score = (z.gather(1, index.to(z.device)[:, None]) if z.shape[1] > 1 else z).sum()
+        gradients = torch.autograd.grad(score, seen, allow_unused=True)
+    v, size = torch.as_tensor(np.asarray(vectors)).double(), torch.as_tensor(np.asarray(lengths)).double()
+    found = [
+        response((torch.zeros_like(t) if g is None else g).detach().double().cpu(), one, v, size).numpy()
+        for g, t in zip(gradients, seen, strict=True)
+    ]
+    return found[0], found[1]
+
+
+def relevance_on_masks(
+    handle: ModelHandle, data: Any, ids: np.ndarray, labels: np.ndarray, masks: Any, rule: Any, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """(explained,) shares of relevance on masks and of the picture that these take, for samples that have one.
+
+    Relevance begins at the output of the label.
+
+    Parameters
+    ----------
+    masks : str or mapping
+        The name of a mask of the data, or ids to (y, x) arrays.
+    """
+    shares: list[np.ndarray] = []
+    areas: list[np.ndarray] = []
+    for first in range(0, len(ids), 8):
+        part = ids[first : first + 8].tolist()
+        known = {i: m for i in part if (m := _mask(data, i, masks)) is not None and np.any(m)}
+        x, read, _ = data.batch(list(known))
+        if read:
+            own = torch.as_tensor(labels[[int(np.searchsorted(ids, i)) for i in read]])
+            target = Target.label() if handle.n_classes > 1 else Target.logit(0)
+            made = explain(handle, x, target, rule=rule, labels=own)
+            stacked = np.stack([np.asarray(known[i], np.float64) for i in read])
+            shares.append(artifact_relevance(heat(made.relevance).detach().cpu().numpy(), stacked))
+            areas.append(stacked.mean((1, 2)))
+        progress.step(len(part))
+    if not shares:
+        return np.zeros(0), np.zeros(0)
+    return np.concatenate(shares), np.concatenate(areas)
+
+
+def _mask(data: Any, i: int, masks: Any) -> Any:
+    return masks.get(i) if isinstance(masks, Mapping) else data.masks(i).get(masks)
