@@ -8,6 +8,7 @@ from typing import Any
 from workbench.core.errors import nearest
 
 _HOMES = {
+    "ArtifactMasks": "workbench.methods.reveal.masks",
     "ConceptAtlas": "workbench.methods.concepts.atlas",
     "EmbeddingMap": "workbench.methods.representation.embedding_map",
     "FastCAV": "workbench.methods.directions.cav",
@@ -16,6 +17,7 @@ _HOMES = {
     "MeanDifferenceCAV": "workbench.methods.directions.cav",
     "MedianDifferenceCAV": "workbench.methods.directions.cav",
     "PatternCAV": "workbench.methods.directions.cav",
+    "Retrieval": "workbench.methods.reveal.retrieval",
     "RidgeCAV": "workbench.methods.directions.filter_cavs",
     "SpRAy": "workbench.methods.reveal.spray",
     "SVMCAV": "workbench.methods.directions.filter_cavs",
@@ -23,6 +25,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArtifactMasks",
     "ConceptAtlas",
     "EmbeddingMap",
     "FastCAV",
@@ -31,6 +34,7 @@ __all__ = [
     "MeanDifferenceCAV",
     "MedianDifferenceCAV",
     "PatternCAV",
+    "Retrieval",
     "RidgeCAV",
     "SpRAy",
     "SVMCAV",
