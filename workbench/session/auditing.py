@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, IncompleteError, WorkbenchError
+from workbench.core.errors import BadValueError, IncompleteError
 from workbench.core.findings import KINDS, Finding, Findings, checked
 from workbench.core.progress import Progress
 from workbench.methods.columns import named
 from workbench.methods.neighbours import exact_neighbours
 from workbench.methods.reveal import suspects
-from workbench.session.decisions import VERDICTS, Decision, DecisionBook, reviewer
+from workbench.session.decisions import Decision, DecisionBook, decide, undo
 from workbench.session.samples import Samples
 
 if TYPE_CHECKING:
     from workbench.methods.neighbours import Neighbours
 
-__all__ = ["Auditing", "decide", "undo"]
+__all__ = ["Auditing"]
 
 _LEAST_OF_CLASS = 20
 _NEIGHBOURS = 30
@@ -266,56 +266,3 @@ class Auditing(Samples):
             place = np.array([outputs.index(one) if one in outputs else -1 for one in classes])
             return np.asarray(np.where(labels >= 0, place[np.maximum(labels, 0)], -1))
         return np.where(labels < self.model.n_classes, labels, -1)
-
-
-def decide(
-    session: Any, finding: Finding, verdict: str, *, new: str | None = None, who: str = "", note: str = ""
-) -> Decision:
-    """See `Auditing.decide`; for whatever has `data`, `notes` and `decisions` as a session has."""
-    check.one_of("verdict", verdict, VERDICTS)
-    who = reviewer(who)
-    is_accepted, given = verdict == "accepted", None if new is None else new.strip()
-    if not finding.is_of_sample:
-        old = session.notes.of(finding.subject).label
-        put = given or "" if is_accepted else ""
-        if put:
-            session.notes.put(finding.subject, label=put)
-        try:
-            return session.decisions.add(finding, verdict, new=put, who=who, note=note, old=old if put else None)
-        except WorkbenchError:
-            if put:
-                session.notes.put(finding.subject, label=old)
-            raise
-    put = (finding.proposal if given is None else given) if is_accepted else ""
-    if finding.kind == "label" and put and session.data.classes:
-        check.known("class", put, session.data.classes, hint="A corrected label is one that the data has.")
-    tag = KINDS["label"].proposal if finding.kind == "label" and put else put
-    fresh: list[int] = []
-    if tag:
-        had = set(session.data.tagged().get(tag, ()))
-        fresh = [i for i in finding.members if i not in had]
-        if fresh:
-            session.data.tag(tag, fresh)
-    try:
-        return session.decisions.add(finding, verdict, new=put, who=who, note=note, tag=tag, tagged=fresh)
-    except WorkbenchError:
-        if fresh:
-            session.data.untag(tag, fresh)
-        raise
-
-
-def undo(session: Any, who: str = "", *, decision: str | None = None) -> Decision | None:
-    """See `Auditing.undo_decision`."""
-    found = session.decisions.undo(who, decision=decision)
-    if found is None:
-        return None
-    if isinstance(found.subject, str):
-        if found.new and session.notes.of(found.subject).label == found.new:
-            session.notes.put(found.subject, label=found.old)
-    elif found.tagged:
-        # A sample keeps the tag if another decision that stands gave it, too.
-        others = {i for one in session.decisions.all() if one.tag == found.tag for i in one.members}
-        has = session.data.tagged().get(found.tag, ())
-        if gone := [i for i in found.tagged if i not in others and i in has]:
-            session.data.untag(found.tag, gone)
-    return found

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, StoreError, UnknownNameError
+from workbench.core.errors import BadValueError, StoreError, UnknownNameError, WorkbenchError
+from workbench.core.findings import KINDS
 from workbench.store.files import BINARY, storing, write_all
 from workbench.store.locks import exclusive
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from workbench.core.findings import Finding
     from workbench.store import Store
 
-__all__ = ["VERDICTS", "Agreement", "Decision", "DecisionBook"]
+__all__ = ["VERDICTS", "Agreement", "Decision", "DecisionBook", "decide", "undo"]
 
 logger = logging.getLogger(__name__)
 
@@ -323,6 +324,59 @@ class DecisionBook:
                 return []
             except OSError as error:
                 raise StoreError(f"The decisions cannot be read: {path}: {error}.") from error
+
+
+def decide(
+    session: Any, finding: Finding, verdict: str, *, new: str | None = None, who: str = "", note: str = ""
+) -> Decision:
+    """See `Session.decide`; for whatever has `data`, `notes` and `decisions` as a session has."""
+    check.one_of("verdict", verdict, VERDICTS)
+    who = reviewer(who)
+    is_accepted, given = verdict == "accepted", None if new is None else new.strip()
+    if not finding.is_of_sample:
+        old = session.notes.of(finding.subject).label
+        put = given or "" if is_accepted else ""
+        if put:
+            session.notes.put(finding.subject, label=put)
+        try:
+            return session.decisions.add(finding, verdict, new=put, who=who, note=note, old=old if put else None)
+        except WorkbenchError:
+            if put:
+                session.notes.put(finding.subject, label=old)
+            raise
+    put = (finding.proposal if given is None else given) if is_accepted else ""
+    if finding.kind == "label" and put and session.data.classes:
+        check.known("class", put, session.data.classes, hint="A corrected label is one that the data has.")
+    tag = KINDS["label"].proposal if finding.kind == "label" and put else put
+    fresh: list[int] = []
+    if tag:
+        had = set(session.data.tagged().get(tag, ()))
+        fresh = [i for i in finding.members if i not in had]
+        if fresh:
+            session.data.tag(tag, fresh)
+    try:
+        return session.decisions.add(finding, verdict, new=put, who=who, note=note, tag=tag, tagged=fresh)
+    except WorkbenchError:
+        if fresh:
+            session.data.untag(tag, fresh)
+        raise
+
+
+def undo(session: Any, who: str = "", *, decision: str | None = None) -> Decision | None:
+    """See `Session.undo_decision`."""
+    found = session.decisions.undo(who, decision=decision)
+    if found is None:
+        return None
+    if isinstance(found.subject, str):
+        if found.new and session.notes.of(found.subject).label == found.new:
+            session.notes.put(found.subject, label=found.old)
+    elif found.tagged:
+        # A sample keeps the tag if another decision that stands gave it, too.
+        others = {i for one in session.decisions.all() if one.tag == found.tag for i in one.members}
+        has = session.data.tagged().get(found.tag, ())
+        if gone := [i for i in found.tagged if i not in others and i in has]:
+            session.data.untag(found.tag, gone)
+    return found
 
 
 def reviewer(who: Any) -> str:
