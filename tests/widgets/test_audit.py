@@ -243,7 +243,7 @@ def heading(page):
 
 
 def title(one):
-    return one.title[0].upper() + one.title[1:]
+    return one.title[0].upper() + one.title[1:] if one.is_of_sample else one.title
 
 
 class TestOnAPage:

@@ -61,8 +61,7 @@ function render({ model, el }) {
   const list = h("details", {}, heading, agreed, h("div", { class: "wb-au-scroll", tabIndex: 0, role: "region", "aria-label": "Decisions" }, h("table", { class: "wb-au-table" },
     h("thead", {}, h("tr", {}, ["Subject", "Verdict", "Put in place", "Who", "When"].map((text) => h("th", { scope: "col" }, text)))), rows)));
   const nothing = h("div", {});
-  const content = h("article", { class: "wb-au-content", "aria-label": "Finding" });
-  set(content, { style: { display: "grid", gap: "12px" } });
+  const content = h("article", { class: "wb-au-content", "aria-label": "Finding" }, h("header", {}, title, reason, from), layout, verdict);
   const whole = h("div", { class: "wb-au" }, bar, content, nothing, done, list);
   const start = empty("Findings are on their way", "Samples and components that deserve a look appear here, one at a time.");
 
@@ -167,9 +166,8 @@ function render({ model, el }) {
 
   function drawCase(finding, isNew) {
     const kinds = state.get("queue").kinds, case_ = cases.get(finding.id), isLost = cases.missing.has(finding.id);
-    replace(content, h("header", {}, title, reason, from), layout, verdict);
     kind.textContent = kinds[finding.kind].title;
-    title.textContent = finding.title[0].toUpperCase() + finding.title.slice(1);
+    title.textContent = typeof finding.subject === "number" ? finding.title[0].toUpperCase() + finding.title.slice(1) : finding.title;
     reason.textContent = finding.reason;
     from.textContent = [`Found by ${finding.method}`, finding.score === null ? "" : `score ${number(finding.score)}`].filter(Boolean).join(" · ");
     set(large, { "aria-label": `${finding.title}${case_ ? `, ${case_.words}` : ""}` });
@@ -186,7 +184,7 @@ function render({ model, el }) {
 
   function item(case_, one) {
     const count = one.samples.length;
-    const tiles = [...one.samples.map((sample, k) => tile(case_, one.at + k, { sample }, [`${sample}`, case_.names[sample]].filter(Boolean).join(" ")), one.values[k]),
+    const tiles = [...one.samples.map((sample, k) => tile(case_, one.at + k, { sample }, [`${sample}`, case_.names[sample]].filter(Boolean).join(" "))),
       ...one.components.map((component, k) => tile(case_, one.at + count + k, { component }, `${address(component).name}${one.values[k] === undefined ? "" : ` ${number(one.values[k])}`}`))];
     return h("li", {}, h("p", {}, one.text), tiles.length ? h("div", { class: "wb-au-tiles" }, tiles) : null);
   }
