@@ -186,6 +186,13 @@ def test_findings_of_ones_own(session):
     panel.close()
 
 
+def test_show_finds_the_session(session):
+    board = wb.show(session.findings())
+    (shown,) = board.children
+    assert isinstance(shown, AuditPanel) and shown.wait() and shown.session is session
+    board.close()
+
+
 def test_where_nothing_is_stored_it_offers_the_layers(session):
     session.fail = {"findings": IncompleteError("No layer is stored.", hint="Name one.")}
     panel = AuditPanel(session)
@@ -272,6 +279,15 @@ class TestOnAPage:
             page.until(lambda n=n: len(page.session.decisions.all()) == n)
             page.settle()
         assert heading(page) == title(first) and page.session.data.tags() == {}
+
+    def test_the_following_five_are_fetched_ahead(self, page):
+        page.until(lambda: len(page.panel._answers) == 6)
+        page.settle()
+        assert list(page.panel._answers) == [one.id for one in page.found[:6]]
+        page.page.locator('[aria-label="Next finding"]').click()
+        page.until(lambda: len(page.panel._answers) == 7)
+        page.settle()
+        assert len(page.panel._answers) == 7
 
     def test_what_is_put_in_its_place_is_written(self, page):
         one = page.found.of("label")[0]
@@ -413,6 +429,8 @@ def test_a_real_session_is_audited_and_the_tag_makes_a_direction(tmp_path):
         panel.decide("accepted", finding=groups[0].id, new="patch").result(60)
         cav = s.fit(wb.methods.PatternCAV("features.8", positives="patch"))
         assert cav.separation_ > 0.9
+        masks = panel.masks(cav, recipe="otsu")
+        assert set(masks.index_) == set(panel.accepted()) and masks.quality()["iou"].mean() > 0.6
         for one in panel._on_show()[:8]:
             started = time.perf_counter()
             record = panel._evidence(one.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.core.errors import BadValueError, UnknownNameError
@@ -155,11 +155,14 @@ class Findings:
         Whose activations and relevances were looked at.
     left_out : tuple of str
         What could not be looked for, and why; one line each.
+    ctx_ : weak reference to a session, optional
+        Where they were made: `show(findings)` finds it.
     """
 
     findings: tuple[Finding, ...] = ()
     layer: str = ""
-    left_out: tuple[str, ...] = field(default=())
+    left_out: tuple[str, ...] = ()
+    ctx_: Any = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.findings)
@@ -185,7 +188,7 @@ class Findings:
     def of(self, *kinds: str) -> Findings:
         """Those of some kinds alone."""
         checked(kinds)
-        return Findings(tuple(one for one in self.findings if one.kind in kinds), self.layer, self.left_out)
+        return replace(self, findings=tuple(one for one in self.findings if one.kind in kinds))
 
     def counts(self) -> dict[str, int]:
         """How many there are of each kind."""

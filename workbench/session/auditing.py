@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, IncompleteError
+from workbench.core.errors import BadValueError, IncompleteError, MissingPackageError, NotFiniteError
 from workbench.core.findings import KINDS, Finding, Findings, checked
 from workbench.core.progress import Progress
 from workbench.methods.columns import named
@@ -145,17 +146,16 @@ class Auditing(Samples):
             (("label", "duplicate"), lambda own: self._of_samples(layer, own, n, left)),
             (("redundant", "unclear", "silent"), lambda own: self._of_components(layer, own, n, left)),
         ]
-        progress.start(f"findings at {layer}", len(steps))
         for names, make in steps:
             if own := [kind for kind in names if kind in kinds]:
+                progress.start(f"findings at {layer}: {', '.join(own)}", 1)  # until a part of it counts for itself
                 try:
                     found += make(own)
-                except IncompleteError as error:
+                except (IncompleteError, MissingPackageError, NotFiniteError) as error:
                     left.append(f"{', '.join(own)}: {error}")
-            progress.step()
         order = list(KINDS)
         kept = [one for kind in order for one in [f for f in found if f.kind == kind][:n]]
-        return Findings(tuple(kept), layer, tuple(left))
+        return Findings(tuple(kept), layer, tuple(left), weakref.ref(self))
 
     def _of_decisions(
         self, layer: str, kinds: Sequence[str], classes: list[int | str] | None, n: int, sweeps: bool,

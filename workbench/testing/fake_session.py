@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -614,7 +615,8 @@ class FakeSession:
             *suspects.silent_findings(layer, values, recipe=recipe),
         ]  # fmt: skip
         kept = [one for kind in KINDS for one in [f for f in found if f.kind == kind][:n] if kind in kinds]
-        return Findings(tuple(kept), layer, ("direction: no direction is known.",) if "direction" in kinds else ())
+        left = ("direction: no direction is known.",) if "direction" in kinds else ()
+        return Findings(tuple(kept), layer, left, weakref.ref(self))
 
     def decide(self, finding, verdict, *, new=None, who="", note=""):
         """Keep a verdict."""

@@ -41,6 +41,7 @@ reviewers differ; that somebody decided; all."""
 _KEPT = 64  # answers
 _MOST = 2000  # findings that are sent
 _RECORDED = 100
+_LAST = 50  # decisions on findings that are not in the queue
 _COLUMNS = ["kind", "subject", "score", "reason", "old", "proposal", "verdict", "new", "who"]
 
 
@@ -179,12 +180,17 @@ class AuditPanel(SessionWidget):
         book = self.session.decisions
         agreed = book.agreement()
         self.decisions = {
-            "rows": [_said(one) for one in book.all()],
+            "rows": [_said(one) for one in self._to_send(book.all())],
+            "n": len(book.all()),
             "both": agreed.n_both,
             "agreed": agreed.n_agreed,
             "kappa": wire.finite(agreed.kappa),
             "tags": sorted(self.session.data.tagged()),
         }
+
+    def _to_send(self, known: tuple[Decision, ...]) -> list[Decision]:
+        """Decisions on findings of the queue, and the last ones on others."""
+        return [one for i, one in enumerate(known) if one.finding in self._by_id or i >= len(known) - _LAST]
 
     def _on_show(self) -> list[Finding]:
         """Findings that fit queues and filter, in their order."""
@@ -279,6 +285,12 @@ class AuditPanel(SessionWidget):
     def accepted(self, *kinds: str) -> tuple[int, ...]:
         """Samples of accepted findings, of some kinds alone if any are named: what correction methods take."""
         return tuple(self.session.decisions.samples(*kinds))
+
+    def masks(self, cav: Any, **options: Any) -> Any:
+        """Masks of what a direction stands for in the accepted samples; see `workbench.methods.ArtifactMasks`."""
+        from workbench.methods import ArtifactMasks
+
+        return self.session.fit(ArtifactMasks(cav, **{"samples": self.accepted(), **options}))
 
     def _decide(self, one: Finding, verdict: str, new: str | None, note: str) -> dict[str, Any]:
         made = self.session.decide(one, verdict, new=new, who=self.reviewer, note=note)

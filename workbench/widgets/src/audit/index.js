@@ -223,11 +223,11 @@ function render({ model, el }) {
   const words = (one) => `${SIGNS[one.verdict]} ${one.verdict}${one.new ? `, ${one.new}` : ""} by ${one.who || "somebody without a name"}${one.note ? `: ${one.note}` : ""}`;
 
   function drawList() {
-    const { rows: known = [], both = 0, agreed: same = 0, kappa = null } = state.get("decisions") || {};
+    const { rows: known = [], n = 0, both = 0, agreed: same = 0, kappa = null } = state.get("decisions") || {};
     const isBlind = state.get("filter") === "second";
     const listed = known.filter((one) => !isBlind || mine(one)).slice(-50).reverse();
     list.hidden = !known.length;
-    heading.textContent = `${plural(known.length, "decision")}${isBlind ? ", those of others hidden" : ""}`;
+    heading.textContent = `${plural(n, "decision")}${isBlind ? ", those of others hidden" : ""}`;
     agreed.textContent = both ? `Reviewers agree on ${grouped(same)} of ${grouped(both)} that several decided${kappa === null ? "" : ` (kappa ${number(kappa, 2)})`}.` : "";
     replace(rows, listed.map((one) => h("tr", {}, h("th", { scope: "row" }, typeof one.subject === "number" ? `sample ${one.subject}` : one.subject),
       h("td", {}, `${SIGNS[one.verdict]} ${one.verdict}`), h("td", {}, one.new ? `${one.old ? `${one.old} → ` : ""}${one.new}` : "–"), h("td", {}, one.who || "–"), h("td", {}, one.when.slice(0, 16).replace("T", " ")))));
