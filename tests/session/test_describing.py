@@ -9,7 +9,7 @@ import pytest
 
 from workbench.core.errors import BadValueError, IncompleteError, UnknownComponentError
 from workbench.data.torch_data import TorchData
-from workbench.methods import EmbeddingMap
+from workbench.methods import EmbeddingMap, PatternCAV
 from workbench.testing.context import SmallData
 from workbench.testing.small import CLASSES, Listed
 
@@ -174,3 +174,27 @@ def test_data_without_labels_has_no_classes_by_activation(tmp_path):
         s.sweep(["features.4"])
         assert s.component_classes("features.4/unit/0").why == "No sample has a class."
         assert s.component_classes("features.4/unit/0", "relevance").n_classes
+
+
+def test_a_direction_is_described_by_its_projections_and_never_by_the_unit_of_its_number(swept):
+    fitted = swept.fit(PatternCAV("relu_b", positives=[0, 4, 8], scope="all", concept="ant"))
+    (address,) = fitted.components()
+    column = swept.project(fitted).values[:, 0].numpy()
+    order = np.argsort(-column, kind="stable")
+    found = swept.references_at(address, 1.0, "activation", 5)
+    assert found.samples.tolist() == order[:5].tolist()
+    np.testing.assert_allclose(found.values, column[order[:5]])
+    assert swept.references_at(address, 0.0, "activation", 1).samples.tolist() == order[-1:].tolist()
+    labels = np.asarray(swept.data.labels)
+    shares = swept.component_classes(address, n=1)
+    means = {int(c): column[labels == c].mean() for c in np.unique(labels[labels >= 0])}
+    assert shares.means[0] == pytest.approx(max(means.values()), rel=1e-5)
+    units = swept.activations("relu_b").values.numpy()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = np.array([np.corrcoef(column, units[:, i])[0, 1] for i in range(units.shape[1])])
+    near = swept.related(address, 1).near
+    assert near.components[0] == f"relu_b/unit/{np.nanargmax(correlation)}"
+    assert len(swept.contrasts(address, 3).samples) <= 3
+    assert len(swept.reference_views(address, mode="crop", n=3, quantile=0.5)) == 3
+    with pytest.raises(BadValueError, match="not of directions"):
+        swept.references_at(address, 0.5, "relevance")
