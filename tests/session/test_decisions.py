@@ -25,7 +25,7 @@ def book(tmp_path):
 
 
 def again(book):
-    return DecisionBook(book._disk, book._named)
+    return DecisionBook(book._keeper.disk, book._named)
 
 
 def test_they_are_there_after_a_restart(book):
@@ -40,7 +40,7 @@ def test_they_are_there_after_a_restart(book):
 
 def test_another_model_has_its_own(book):
     book.add(finding(), "rejected")
-    assert DecisionBook(book._disk, lambda: ("data", "other")).all() == ()
+    assert DecisionBook(book._keeper.disk, lambda: ("data", "other")).all() == ()
 
 
 def test_the_last_word_of_each_reviewer_counts(book):

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import secrets
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.core import check
 from workbench.core.errors import BadValueError, StoreError, UnknownNameError, WorkbenchError
 from workbench.core.findings import KINDS
+from workbench.session.keeper import Keeper
 from workbench.store.files import BINARY, storing, write_all
-from workbench.store.locks import exclusive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,9 +126,8 @@ class DecisionBook:
     """
 
     def __init__(self, store: Store | None, named: Callable[[], Sequence[str]]):
-        self._disk: Any = None if store is None else getattr(store, "disk", store)
+        self._keeper = Keeper(store, "decisions")
         self._named = named
-        self._lock = threading.RLock()
         self._here: list[dict[str, Any]] = []
         self._read: tuple[Any, list[dict[str, Any]], int] | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -264,7 +262,7 @@ class DecisionBook:
             If no decision that stands has the id.
         """
         who = reviewer(who)
-        with self._lock:
+        with self._keeper.lock:
             if decision is None:
                 own = [one for one in self.history() if one.who == who]
                 found = own[-1] if own else None
@@ -281,39 +279,25 @@ class DecisionBook:
     # Inside -----------------------------------------------------------------------------------------------------------
 
     def _path(self) -> Path | None:
-        folder = getattr(self._disk, "path", None)
-        return None if folder is None else Path(folder) / "decisions" / f"{'-'.join(self._named())}.jsonl"
+        folder = self._keeper.folder
+        return None if folder is None else folder / f"{'-'.join(self._named())}.jsonl"
 
     def _append(self, event: dict[str, Any]) -> None:
-        path = self._path()
-        if path is None:
-            with self._lock:
+        key = "-".join(self._named())
+        with self._keeper.changing(key, what="the decisions") as folder:
+            if folder is None:
                 self._here.append(event)
-        else:
-            self._disk.prepare()
-            line = json.dumps(event, ensure_ascii=True).encode() + b"\n"
-            lock = Path(self._disk.path) / "locks" / f"decisions-{path.stem}.lock"
-            with self._lock, exclusive(lock, what="the decisions", wait=True), storing(path, len(line)):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
-                try:
-                    if (end := os.lseek(fd, 0, os.SEEK_END)) > 0:
-                        os.lseek(fd, end - 1, os.SEEK_SET)
-                        if os.read(fd, 1) != b"\n":  # half a line that a killed process left
-                            line = b"\n" + line
-                    write_all(fd, line)
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+            else:
+                _add_line(folder / f"{key}.jsonl", json.dumps(event, ensure_ascii=True).encode())
         for call in list(self._listeners):
             call()
 
     def _events(self) -> list[dict[str, Any]]:
         path = self._path()
         if path is None:
-            with self._lock:
+            with self._keeper.lock:
                 return list(self._here)
-        with self._lock:
+        with self._keeper.lock:
             try:
                 facts = path.stat()
                 seen = facts.st_mtime_ns, facts.st_size, facts.st_ino
@@ -385,6 +369,22 @@ def reviewer(who: Any) -> str:
     if len(name.splitlines()) > 1:
         raise BadValueError("A reviewer's name is one line.")
     return name
+
+
+def _add_line(path: Path, line: bytes) -> None:
+    """Add a line to a file; what a killed process left of another becomes a line of its own."""
+    with storing(path, len(line)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
+        try:
+            if (end := os.lseek(fd, 0, os.SEEK_END)) > 0:
+                os.lseek(fd, end - 1, os.SEEK_SET)
+                if os.read(fd, 1) != b"\n":
+                    line = b"\n" + line
+            write_all(fd, line + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _parsed(path: Path) -> tuple[list[dict[str, Any]], int]:
