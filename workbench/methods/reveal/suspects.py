@@ -250,14 +250,14 @@ def label_findings(
         evidence = [Evidence(f"{share[i]:.0%} of its nearest samples at {layer} are {proposed}.", _ids(ids[against]))]
         counter: list[Evidence] = []
         if np.isfinite(sure):
-            text = f"The model prefers {label} to the next class by {sure:+.2f} in probability."
+            text = f"The model prefers {label if sure > 0 else 'another class'} by {abs(sure):.2f} in probability."
             (counter if sure > 0.2 else evidence).append(Evidence(text))
         if predicted and predicted[i]:
             agrees = predicted[i] == label
             (counter if agrees else evidence).append(Evidence(f"The model takes it for {predicted[i]}."))
-        words = (
-            f"{own[i]:.0%} of its nearest samples share its label." if own[i] else "No near sample shares its label."
-        )
+        words = f"{own[i]:.0%} of its nearest samples share its label."
+        if not own[i]:
+            words = "None of its nearest samples shares its label" + ("; these come next." if len(with_it) else ".")
         counter.append(Evidence(words, _ids(ids[with_it])))
         made.append(
             Finding(
