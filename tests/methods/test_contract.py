@@ -11,6 +11,7 @@ from workbench.methods import (
     SVMCAV,
     TCAV,
     AClArC,
+    ArtifactMasks,
     ConceptAtlas,
     EmbeddingMap,
     FastCAV,
@@ -21,6 +22,7 @@ from workbench.methods import (
     PatternCAV,
     PClArC,
     RClArC,
+    Retrieval,
     RidgeCAV,
     RRClArC,
     SpRAy,
@@ -82,6 +84,42 @@ class TestSpRAy(MethodSuite):
         "layout": "umap",
         "seed": 1,
     }
+
+
+class TestRetrieval(MethodSuite):
+    method = Retrieval
+    examples = [
+        {"layer": "features.4", "seeds": [1, 5, 9]},
+        {"layer": "features.4", "seeds": [1, 5, 9], "rounds": [([12], [0, 3])], "by": "relevance", "scope": "all"},
+        {"layer": "head", "seeds": [1, 5, 9, 12], "estimator": "ridge", "scope": "all", "n_top": 3},
+    ]
+    changes = {
+        "seeds": [1, 5],
+        "rounds": [([12], [0])],
+        "by": "relevance",
+        "estimator": "ridge",
+        "scope": "all",
+        "pooling": "mean",
+        "n_top": 7,
+        "precision": 0.25,
+        "concept": "ruler",
+        "seed": 1,
+    }
+
+
+class TestArtifactMasks(MethodSuite):
+    method = ArtifactMasks
+    examples = [
+        {"cav": PatternCAV("features.0", positives=[1, 5, 9])},
+        {"cav": PatternCAV("features.4", positives=[1, 5, 9]), "samples": [2, 7], "recipe": "otsu"},
+    ]
+    changes = {"cav": PatternCAV("features.0", positives=[0, 2, 4]), "samples": [1, 2], "recipe": "percentile"}
+
+    def make(self, **more):
+        """The layer is that of its direction."""
+        if "layer" in more:
+            more = {"cav": PatternCAV(more.pop("layer"), positives=[1, 5, 9]), **more}
+        return super().make(**more)
 
 
 ON, OFF = [1, 5, 9, 12, 20, 31], [0, 2, 4, 13, 22, 33]

@@ -10,6 +10,7 @@ from workbench.core.errors import nearest
 _HOMES = {
     "AClArC": "workbench.methods.correction.clarc",
     "CDEP": "workbench.methods.correction.right_reasons",
+    "ArtifactMasks": "workbench.methods.reveal.masks",
     "ConceptAtlas": "workbench.methods.concepts.atlas",
     "EmbeddingMap": "workbench.methods.representation.embedding_map",
     "FastCAV": "workbench.methods.directions.cav",
@@ -22,6 +23,7 @@ _HOMES = {
     "RClArC": "workbench.methods.correction.clarc",
     "RRClArC": "workbench.methods.correction.rr_clarc",
     "RRR": "workbench.methods.correction.right_reasons",
+    "Retrieval": "workbench.methods.reveal.retrieval",
     "RidgeCAV": "workbench.methods.directions.filter_cavs",
     "SpRAy": "workbench.methods.reveal.spray",
     "SVMCAV": "workbench.methods.directions.filter_cavs",
@@ -34,6 +36,7 @@ __all__ = [
     "SVMCAV",
     "TCAV",
     "AClArC",
+    "ArtifactMasks",
     "ConceptAtlas",
     "EmbeddingMap",
     "FastCAV",
@@ -45,6 +48,7 @@ __all__ = [
     "PatternCAV",
     "RClArC",
     "RRClArC",
+    "Retrieval",
     "RidgeCAV",
     "SpRAy",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,21 @@ class LayerTable(Mapping[str, Layer]):
         pinned = f"{name}.{basis.digest}"
         self._bases = {**self._bases, (layer, name): basis, (layer, pinned): basis}  # others may be reading the old one
         return basis
+
+    @contextmanager
+    def lent_directions(self, layer: str, name: str, vectors: Any) -> Iterator[DirectionBasis]:
+        """Directions as a basis of a layer for as long as the context lasts; afterwards all is as before."""
+        before = self._bases
+        basis = self.add_directions(layer, name, vectors)
+        try:
+            yield basis
+        finally:
+            bases = dict(self._bases)
+            for key in ((layer, name), (layer, f"{name}.{basis.digest}")):
+                bases.pop(key, None)
+                if key in before:
+                    bases[key] = before[key]
+            self._bases = bases
 
     def share_bases(self, other: LayerTable) -> None:
         """Take over the directions of another table that has the same layers, as variants of a model do."""

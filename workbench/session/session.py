@@ -16,7 +16,7 @@ from workbench.core.errors import BadValueError, ModelError
 from workbench.core.results import DirectionSet, Edit
 from workbench.models.device import choose_device
 from workbench.models.handle import ModelHandle
-from workbench.session.samples import Samples
+from workbench.session.auditing import Auditing
 from workbench.session.tables import DEFAULT_RULE
 from workbench.store import Store
 from workbench.store.recipe import Recipe
@@ -118,7 +118,7 @@ def open_session(
     return Session(handle, pictures, opened, device_budget_gb=device_budget_gb, opened_by=call)
 
 
-class Session(Samples):
+class Session(Auditing):
     """One model with one data set; everything shown is computed and kept here.
 
     Made by `open_session`. All work on the model runs on the session's lane, one job at a time.
@@ -135,6 +135,8 @@ class Session(Samples):
         What was pinned of this model and data; `workbench.widgets.Journal` shows it.
     notes : ComponentNotes
         Labels and notes that people gave to the model's components.
+    decisions : DecisionBook
+        What reviewers said of `findings`; `workbench.widgets.AuditPanel` asks for it.
     opened_by : str
         The call that opened it, for notebooks made from pins. What has no plain text in it stands by its keyword.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChange
 from workbench.core.errors import IncompleteError, UnknownComponentError, UnknownLayerError, UnknownSampleError
+from workbench.core.findings import KINDS, Findings, checked
 from workbench.core.ids import ComponentId, Fingerprint
 from workbench.core.results import (
     ActivationTable,
@@ -27,6 +29,8 @@ from workbench.core.results import (
     SanityCheck,
 )
 from workbench.data.tags import Tagged
+from workbench.methods.reveal import suspects
+from workbench.session.decisions import DecisionBook, decide, undo
 from workbench.session.facts import (
     Pooled,
     Related,
@@ -187,6 +191,7 @@ class FakeSession:
         self.n_calls, self.coverage, self.tiers = {}, {}, {}
         self.journal = PinBook(None, lambda: ("data", "model"), self.digests)
         self.notes = ComponentNotes(None, lambda: Fingerprint("fb" * 16, "fake"), self._component)
+        self.decisions = DecisionBook(None, lambda: ("data", "model"))
         self.opened_by = ""
         self.selection = self._new_selection()
         self._groups = {"": self.selection}
@@ -694,6 +699,55 @@ class FakeSession:
         }
         columns |= {f"tag:{name}": np.isin(rows, ids) for name, ids in tagged.items()}
         return pd.DataFrame(columns, index=pd.Index(rows, name="sample"))
+
+    # Auditing
+    def findings(self, layer="", *, kinds=(), classes=None, n=50, progress=None):
+        """Findings of most kinds from the arrays, as a session makes them."""
+        return self.run(self._findings, layer or self.layer_name, checked(tuple(kinds)) or tuple(KINDS), n)
+
+    def _findings(self, layer, kinds, n, progress=None):
+        self._begin("findings")
+        values, labels, ids = self.values[layer], np.asarray(self.data.labels), np.arange(len(self.data))
+        apart = np.linalg.norm(values[:, None] - values[None], axis=2)
+        np.fill_diagonal(apart, np.inf)
+        near = np.argsort(apart, axis=1, kind="stable")[:, : min(12, len(ids) - 1)]
+        far = np.take_along_axis(apart, near, 1)
+        cluster = np.where(ids % 7 < 3, 1, 0)
+        groups = SimpleNamespace(
+            columns={"cluster": cluster, "outlier": far.mean(1) / np.median(far)}, index=ids, neighbours=near,
+            cluster_names=("strategy 1", "strategy 2"),
+        )  # fmt: skip
+        of_class, references = self._classes[0], self.references(layer, k=6).ids
+        correlation = np.corrcoef(values.T + 1e-9 * np.random.default_rng(1).normal(size=values.T.shape))
+        np.fill_diagonal(correlation, -1)
+        alike = np.argsort(-correlation, axis=1, kind="stable")[:, :3]
+        looks = suspects.unit_rows(values, np.ones(len(ids), bool))
+        recipe = f"recipe-{layer}"
+        found = [
+            *suspects.group_findings(groups, of_class, layer, relevance=values, recipe=recipe),
+            *suspects.outlier_findings(groups, of_class, layer, limit=0.5, n=4, recipe=recipe),
+            *suspects.label_findings(
+                ids, near, labels, self.data.origins, self._classes, layer, least=0.4, n=8, recipe=recipe,
+                predicted=["" if i % 3 == 1 else self._classes[labels[i]] for i in ids],
+            ),
+            *suspects.redundant_findings(layer, alike, 0.3 * (1 - np.take_along_axis(correlation, alike, 1)) - 0.2,
+                                         references, n=3, recipe=recipe),
+            *suspects.unclear_findings(layer, looks, references, layer, n=4, recipe=recipe),
+            *suspects.silent_findings(layer, values, recipe=recipe),
+        ]  # fmt: skip
+        kept = [one for kind in KINDS for one in [f for f in found if f.kind == kind][:n] if kind in kinds]
+        left = ("direction: no direction is known.",) if "direction" in kinds else ()
+        return Findings(tuple(kept), layer, left, weakref.ref(self))
+
+    def decide(self, finding, verdict, *, new=None, who="", note=""):
+        """Keep a verdict."""
+        self._begin("decide")
+        return decide(self, finding, verdict, new=new, who=who, note=note)
+
+    def undo_decision(self, who="", *, decision=None):
+        """Take the last one back."""
+        self._begin("undo_decision")
+        return undo(self, who, decision=decision)
 
     # Maps
     def point_map(self, layer=None, of="components", *, preview=False):

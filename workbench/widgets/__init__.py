@@ -13,6 +13,7 @@ from workbench.core.errors import nearest
 
 if TYPE_CHECKING:
     from workbench.widgets.atlas import AtlasBrowser
+    from workbench.widgets.audit import AuditPanel
     from workbench.widgets.base import SessionWidget, on, register_widget
     from workbench.widgets.card import ComponentCard
     from workbench.widgets.embedding_map import NeuronMap
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AtlasBrowser",
+    "AuditPanel",
     "ComponentCard",
     "HeatmapViewer",
     "Journal",
@@ -44,6 +46,7 @@ __all__ = [
 
 _HOMES = {
     "AtlasBrowser": "atlas",
+    "AuditPanel": "audit",
     "ComponentCard": "card",
     "HeatmapViewer": "heatmap",
     "Journal": "journal",
