@@ -20,6 +20,7 @@ from workbench.sweeps.references import Block, top_references
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from workbench.data.base import Dataset
     from workbench.models.layers import Layer
 
 __all__ = ["Directing"]
@@ -185,7 +186,57 @@ class Directing(Tables):
         table = self.project(f"{layer}/{basis}")
         return self._projected_references(table, check.positive("k", k), per_origin)
 
+    def planted_directions(
+        self, layer: str, *, pooling: str = "max", n: int = 48, progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """The true directions of artifacts that were planted, where the data set can leave them out again.
+
+        Parameters
+        ----------
+        layer : str
+        pooling : {"max", "mean", "token"}
+        n : int
+            Pairs per artifact at most, spread evenly: scenes that carry it alone.
+        progress : Progress, optional
+
+        Returns
+        -------
+        dict of str to (unit,) float32 array
+            By the artifact's name: mean difference of the pooled activations of a scene with the artifact and the same
+            scene without it, of length 1. Empty where nothing was planted, or is seen here.
+        """
+        one, data = self.model.layers.usable(layer), self.data
+        check.one_of("pooling", pooling, _POOLINGS)
+        check.positive("n", n)
+        make_clean, has = getattr(data, "clean", None), getattr(data, "has_artifact", None)
+        if make_clean is None or has is None:
+            return {}
+        names = tuple(getattr(data, "artifact_names", ("artifact",)))
+        planted = np.asarray(getattr(data, "planted", np.asarray(has)[:, None]), dtype=bool)
+        found: dict[str, np.ndarray] = {}
+        for place, name in enumerate(names):
+            ids = np.flatnonzero(planted[:, place] & (planted.sum(1) == 1))
+            if len(ids) == 0:
+                continue
+            ids = np.unique(ids[np.linspace(0, len(ids) - 1, min(n, len(ids))).round().astype(int)])
+            both = [self._compared_rows(one, ids, pooling, is_clean, progress) for is_clean in (False, True)]
+            difference = (both[0].astype(np.float64) - both[1]).mean(0)
+            size = float(np.linalg.norm(difference))
+            if size > 0:
+                found[str(name)] = (difference / size).astype(np.float32)
+        return found
+
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _compared_rows(
+        self, layer: Layer, ids: np.ndarray, pooling: str, is_clean: bool, progress: Progress | None
+    ) -> np.ndarray:
+        """Pooled activations of scenes as they are, or of the same ones without what was planted; kept."""
+        if not is_clean:
+            return self.pooled(layer.name, ids, pooling=pooling, progress=progress)[1]
+        data: Any = self.data
+        clean = data.clean().using(data.transform)
+        return self._computed_rows(layer, ids, pooling, progress, clean)[1]
 
     def _projected_references(self, table: ActivationTable, k: int, per_origin: int) -> ReferenceSet:
         origins, n = self.data.origins, len(self.data)
@@ -233,28 +284,32 @@ class Directing(Tables):
         return DirectionSet(layer, basis, (found.directions[component.index],))
 
     def _computed_rows(
-        self, layer: Layer, ids: np.ndarray, pooling: str, progress: Progress | None
+        self, layer: Layer, ids: np.ndarray, pooling: str, progress: Progress | None, clean: Dataset | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of samples that no sweep has, kept under a recipe of their own."""
+        """Rows of samples that no sweep has, kept under a recipe of their own; of `clean`, a counterpart of the data."""
         chosen = [len(ids), hashlib.blake2b(ids.tobytes(), digest_size=8).hexdigest()]
+        counterpart = {} if clean is None else {"counterpart": clean.fingerprint.digest}
         recipe = self._recipe(
             "pooled",
             layer=layer.name,
-            params={"pooling": pooling, "samples": chosen, "canonizers": ["fold_batch_norm"]},
+            params={"pooling": pooling, "samples": chosen, "canonizers": ["fold_batch_norm"], **counterpart},
             precision=str(self.model.dtype).removeprefix("torch."),
             title=f"activations of {layer.name}, {len(ids)} samples",
         )  # fmt: skip
 
         def pool(progress: Progress | None = None) -> Any:
-            return self.store.get_or_make(recipe, lambda: self._pool(layer, ids, pooling, progress or self.progress))
+            return self.store.get_or_make(recipe, lambda: self._pool(layer, ids, pooling, progress or self.progress, clean))
 
         found = self.store.get(recipe)
         if found is None:
             found = self._run_shown(pool, progress=progress)
         return np.asarray(found["sample"]), np.asarray(found["values"])
 
-    def _pool(self, layer: Layer, ids: np.ndarray, pooling: str, progress: Progress) -> dict[str, Tensor]:
+    def _pool(
+        self, layer: Layer, ids: np.ndarray, pooling: str, progress: Progress, clean: Dataset | None = None
+    ) -> dict[str, Tensor]:
         handle, rows, read_ids = self.model, [], []
+        data = self.data if clean is None else clean
         step = 16 if handle.device.type == "cpu" else 64
         progress.start(f"activations of {layer.name}", len(ids))
 
@@ -265,7 +320,7 @@ class Directing(Tables):
 
         for first in range(0, len(ids), step):
             part = ids[first : first + step].tolist()
-            x, read, _ = self.data.batch(part)
+            x, read, _ = data.batch(part)
             if read:
                 with torch.no_grad(), handle.edited(), record(handle.module, [layer.name], see):
                     handle.module(handle.put(x))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workbench.widgets.atlas import AtlasBrowser
     from workbench.widgets.base import SessionWidget, on, register_widget
     from workbench.widgets.card import ComponentCard
+    from workbench.widgets.cav import DirectionViewer
     from workbench.widgets.embedding_map import NeuronMap
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AtlasBrowser",
     "ComponentCard",
+    "DirectionViewer",
     "HeatmapViewer",
     "Journal",
     "ModelTree",
@@ -43,6 +45,7 @@ __all__ = [
 _HOMES = {
     "AtlasBrowser": "atlas",
     "ComponentCard": "card",
+    "DirectionViewer": "cav",
     "HeatmapViewer": "heatmap",
     "Journal": "journal",
     "ModelTree": "model_tree",
