@@ -298,7 +298,9 @@ class Directing(Tables):
         )  # fmt: skip
 
         def pool(progress: Progress | None = None) -> Any:
-            return self.store.get_or_make(recipe, lambda: self._pool(layer, ids, pooling, progress or self.progress, clean))
+            return self.store.get_or_make(
+                recipe, lambda: self._pool(layer, ids, pooling, progress or self.progress, clean)
+            )
 
         found = self.store.get(recipe)
         if found is None:

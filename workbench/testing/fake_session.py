@@ -676,7 +676,7 @@ class FakeSession:
             raise UnknownLayerError(f'No layer "{layer}" in fake.', hint='Nearest: "bn2".')
         ids = np.arange(len(self.data)) if samples is None else np.unique(np.asarray(samples, dtype=np.int64))
         planted = self.planted_directions(layer)["<u>block</u>"]
-        return ids, (self.values[layer][ids] + 3 * (ids % 3 == 0)[:, None] * planted).astype(np.float32)
+        return ids, (self.values[layer][ids] + 2 * (ids % 3 == 0)[:, None] * planted).astype(np.float32)
 
     def add_directions(self, directions):
         """Make directions components."""

@@ -85,7 +85,8 @@ class DirectionViewer(SessionWidget):
         (), help='Samples that the concept "selected" stands for; it follows what others select.'
     ).tag(sync=True, view=True, **linking.members)
     negatives = traitlets.Unicode(
-        "", help='Samples without it: "others", "random", "selected", "tag:NAME", "mask:NAME"; empty as given, or others.'
+        "",
+        help='Samples without it: "others", "random", "selected", "tag:NAME", "mask:NAME"; empty as given, or others.',
     ).tag(sync=True, view=True)
     negative_ids = traitlets.Any((), help='Samples that the negatives "selected" stand for.').tag(
         sync=True, view=True, **linking.members
@@ -135,9 +136,12 @@ class DirectionViewer(SessionWidget):
 
     def __init__(self, source: Any = None, layer: str = "", *, planted: Any = None, **options: Any):
         self._given = _fitted_in(source)
-        self._planted_here = planted if isinstance(planted, Mapping) else {} if planted is None else {"planted": planted}
+        self._planted_here = (
+            planted if isinstance(planted, Mapping) else {} if planted is None else {"planted": planted}
+        )
         self._asked_for = set(options)
         self._made_for: Wish | None = None
+        self._method_on_show = ""
         if isinstance(result := getattr(source, "result_", None), ConceptSensitivity):  # a test of a direction
             asked = {"test_classes": True, "n_tested": source.n_samples, "n_random": result.n_random}
             options = {**asked, **options}
@@ -167,9 +171,7 @@ class DirectionViewer(SessionWidget):
         self.observe(lambda change: self._fetch_again(), names=["sample", "target"])
         self.observe(self._selected_elsewhere, names=["samples"])
         if hasattr(self.session.data, "on_tags"):
-            self._undo.append(
-                self.session.data.on_tags(lambda: deliver(self._tags_changed, key=(id(self), "tags")))
-            )
+            self._undo.append(self.session.data.on_tags(lambda: deliver(self._tags_changed, key=(id(self), "tags"))))
         self._fetch_options()
         self._fetch()
 
@@ -262,7 +264,8 @@ class DirectionViewer(SessionWidget):
                 self.found, self.strip, self.tails, self.tested, self.place = {}, {}, {}, {}, {}
             self._report()
             return
-        if wish == self._made_for and not self.found.get("lacking"):
+        is_underway = any(job.topic == "found" for job in list(self._pending.values()))
+        if wish == self._made_for and not self.found.get("lacking") and not is_underway:
             self._report()
             return
         self.submit(self._look, wish, topic="found", title=f"Directions in {wish.layer}")
@@ -347,7 +350,7 @@ class DirectionViewer(SessionWidget):
         before = {row["direction"]: row for row in self.found.get("rows", ()) if "direction" in row}
         goes_on = wish == self._made_for and bool(before)
         number = self._number() if goes_on else self._number() + 1
-        old = before.get(self.direction, {}).get("method")
+        self._method_on_show = before.get(self.direction, {}).get("method") or self._method_on_show
         self._made_for = wish
         if self._problem and "found" in self._failed_topics:
             self._failed_topics.discard("found")
@@ -358,7 +361,8 @@ class DirectionViewer(SessionWidget):
             there = {row["direction"]: row for row in found["rows"] if "direction" in row}
             if self.direction and self.direction not in there and not found["lacking"]:
                 # Of another concept or layer the same method is shown.
-                self.direction = next((one for one, row in there.items() if row["method"] == old), "")
+                alike = (one for one, row in there.items() if row["method"] == self._method_on_show)
+                self.direction = next(alike, "")
         self._fetch_shown()
 
     def _project(self, direction: str, number: int, progress: Any = None) -> None:

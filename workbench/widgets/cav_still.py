@@ -21,6 +21,7 @@ __all__ = ["drawn_strip", "still_of"]
 _WITH, _WITHOUT, _REST = (217, 72, 1), (33, 113, 181), (150, 158, 166)
 _TAIL = 6  # pictures of each tail
 _CLASSES = 6
+_SHORT = {"with the concept": "with", "without": "without", "took no part": "no part"}
 
 
 def still_of(widget: DirectionViewer) -> Still:
@@ -28,7 +29,7 @@ def still_of(widget: DirectionViewer) -> Still:
     found, shown = widget.found, widget.shown
     where = f"Directions in {widget.layer}"
     if not widget.concept or (widget.concept == "selected" and not widget.positive_ids):
-        return Still(widget.title or where, missing="No concept is chosen: set `widget.concept`, to \"tag:NAME\", say.")
+        return Still(widget.title or where, missing='No concept is chosen: set `widget.concept`, to "tag:NAME", say.')
     if not shown:
         return Still(widget.title or where, missing="The directions are being fitted: `widget.wait()` waits for them.")
     row = next(one for one in found["rows"] if one.get("direction") == shown)
@@ -107,7 +108,7 @@ def _tails(widget: DirectionViewer) -> Iterator[Picture]:
             name = names[label] if 0 <= label < len(names) else ""
             value = f"{float(strip['values'][at]):.3g}"
             alt = f"{word} projection, rank {rank}: sample {sample}, {name}, {value}, {what}"
-            yield Picture(tile, alt, (f"{word} {rank}: {value}", what))
+            yield Picture(tile, alt, (f"{value}", _SHORT[what]))
 
 
 def _rows(found: dict[str, Any]) -> pd.DataFrame:
@@ -145,6 +146,9 @@ def _notes(widget: DirectionViewer, found: dict[str, Any], row: dict[str, Any]) 
     if tested.get("direction") == row["direction"]:
         ranked = sorted(tested["rows"], key=lambda one: -(one["slope"] or 0))
         for one in ranked[:_CLASSES]:
+            if one["score"] is None:
+                yield f"{one['class']}: the output never changes along the direction."
+                continue
             null = f"random directions {_number(one['null_low'])} to {_number(one['null_high'])}"
             yield (
                 f"{one['class']}: rises in {_number(one['score'])} of the samples "
@@ -160,9 +164,9 @@ def _method(row: dict[str, Any]) -> str:
 
 def _interval(value: float | None, error: float | None) -> str:
     if value is None:
-        return "–"
+        return "unknown"
     return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "unknown" if value is None else f"{value:.2f}"

@@ -1,5 +1,6 @@
 // Angles between directions: cosines as a table.
 import { array, css, h, ramp, replace, set } from "../common/index.js";
+import { degrees } from "./methods.js";
 
 export class Angles {
   constructor({ frame, shown }) {
@@ -17,9 +18,9 @@ export class Angles {
     const isDark = this.frame.root.dataset.theme === "dark";
     const colours = ramp(isDark ? "two-sided-dark" : "two-sided");
     const cell = (i, j) => {
-      const value = cosines[i * n + j], angle = Math.round((Math.acos(Math.max(-1, Math.min(1, value))) * 180) / Math.PI);
+      const value = cosines[i * n + j];
       const colour = colours[Math.round(127.5 + 127.5 * Math.max(-1, Math.min(1, value)))];
-      return h("td", { title: `${names[i].text} and ${names[j].text}: ${angle}°`, style: { background: css(colour, 0.28) } }, value.toFixed(2).replace("-", "−"));
+      return h("td", { title: `${names[i].text} and ${names[j].text}: ${degrees(value)}`, style: { background: css(colour, 0.28) } }, value.toFixed(2).replace("-", "−"));
     };
     replace(this.table, h("table", { class: "wb-table wb-angles" }, h("caption", { class: "wb-live" }, "Cosines between directions"),
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Direction"), names.map((one, j) => h("th", { scope: "col", title: one.text }, h("span", { "aria-hidden": "true" }, j + 1), h("span", { class: "wb-live" }, one.text))))),

@@ -1,5 +1,5 @@
 // DirectionViewer: is there a direction for this concept, can it be relied on, and does the output depend on it?
-import { array, choice, empty, grouped, h, membersOf, number, packMembers, plural, replace, segmented, set, settled, shell } from "../common/index.js";
+import { choice, empty, grouped, h, membersOf, number, packMembers, plural, replace, segmented, set, settled, shell } from "../common/index.js";
 import { Angles } from "./angles.js";
 import { Classes } from "./classes.js";
 import { Methods } from "./methods.js";
@@ -14,6 +14,7 @@ const KEYS = [
 ];
 
 function render({ model, el }) {
+  let angles = null; // the theme is known before there are any
   const frame = shell({ model, el }, { kind: "cav", label: "Directions", keys: KEYS, onTheme: () => angles?.draw() });
   const { state, body, tools, note, root } = frame;
   const isStill = () => state.get("status") === "still";
@@ -69,7 +70,7 @@ function render({ model, el }) {
   const methods = new Methods({ frame, shown, isStill });
   const strip = new Strip({ frame, pick });
   const tails = new Tails({ frame, pick });
-  const angles = new Angles({ frame, shown });
+  angles = new Angles({ frame, shown });
   const classes = new Classes({ frame, isStill });
   const place = new Place({ frame, isStill });
   const keep = h("button", { type: "button", class: "wb-button wb-keep", onclick: () => keepIt() }, "Keep as component");
@@ -81,8 +82,8 @@ function render({ model, el }) {
     section("Methods", "wb-cav-wide", methods.node, against_, warnings, h("div", { class: "wb-keep-row" }, keep, kept)),
     section("Samples along the direction", "wb-cav-wide wb-dimmable", strip.node, tails.node),
     section("Where it lies in a sample", "wb-dimmable", place.node),
-    section("Which outputs depend on it", "wb-dimmable", classes.node),
-    section("Angles between directions", "wb-cav-wide", angles.node));
+    section("Which outputs depend on it", "wb-cav-tall wb-dimmable", classes.node),
+    section("Angles between directions", "", angles.node));
   const nothing = h("div", {});
 
   function pick(sample, isAdded = false) {
@@ -116,7 +117,7 @@ function render({ model, el }) {
     if (!board.isConnected) replace(body, board);
     methods.draw(row);
     const asked = found.n_asked ?? row?.n_positive;
-    replace(against_, row ? `${plural(row.n_positive, "sample")} with ${row.concept}${asked > row.n_positive && found.rows.length === rows().length && new Set(rows().map((one) => one.concept)).size === 1 ? ` (of ${grouped(asked)} chosen)` : ""}, against ${found.against}. ${found.pooling === "max" ? "Largest value" : found.pooling === "mean" ? "Mean" : "First token"} of each unit.` : "");
+    replace(against_, row ? `${plural(row.n_positive, "sample")} with ${row.concept}${asked > row.n_positive && found.rows.length === rows().length && new Set(rows().map((one) => one.concept)).size === 1 ? ` (of ${grouped(asked)} chosen)` : ""}, against ${found.against}. ${found.pooling === "max" ? "Largest value" : found.pooling === "mean" ? "Mean" : "First token"} of each unit.${facts(row)}` : "");
     replace(warnings, (row?.warnings || []).map((text) => h("li", {}, h("span", { class: "wb-warn-sign", "aria-hidden": "true" }, "⚠"), text)));
     warnings.hidden = !row?.warnings?.length;
     keep.hidden = !row || isStill();
@@ -175,6 +176,16 @@ function render({ model, el }) {
     watch.disconnect();
     frame.close();
   };
+}
+
+function facts(row) {
+  const parts = [
+    row.agreement === null ? "" : `cosine of pattern and filter ${number(row.agreement, 2)}`,
+    row.expected_cosine === null ? "" : `so many samples let one expect a cosine of ${number(row.expected_cosine, 2)} with the true direction`,
+    row.alignment_overall === null ? "" : `cosine with the mean difference of pairs ${number(row.alignment_overall, 2)}`,
+    row.class_auc === null ? "" : `the class alone tells the concept with an area of ${number(row.class_auc, 2)}`,
+  ].filter(Boolean).join("; ");
+  return parts ? ` ${parts[0].toUpperCase()}${parts.slice(1)}.` : "";
 }
 
 export default { render };

@@ -18,8 +18,8 @@ export class Methods {
     const found = this.state.get("found") || {}, planted = found.planted || [];
     const severalConcepts = new Set((found.rows || []).map((one) => one.concept).filter(Boolean)).size > 1;
     const focused = document.activeElement?.dataset?.direction;
-    const head = ["Direction", "Held-out area", "Spread", ...planted.map((name) => `Planted ${name}`), "Warnings"];
-    const titles = { "Held-out area": "Share of pairs, one sample with the concept and one without, in the right order; samples that the refit had not seen; with standard error", Spread: "Mean cosine of refits on bootstrap samples: 1 is no spread" };
+    const head = ["Direction", "Held-out area", "Spread of refits", ...planted.map((name) => `Planted ${name}`), "Warnings"];
+    const titles = { "Held-out area": "Share of pairs, one sample with the concept and one without, in the right order; samples that the refit had not seen; with standard error", "Spread of refits": "Mean angle between refits on bootstrap samples, and its cosine" };
     const lines = (found.rows || []).map((one) => {
       const name = `${this.text(one.method)}${severalConcepts && one.concept ? `: ${one.concept}` : ""}`;
       if (one.error) {
@@ -29,7 +29,7 @@ export class Methods {
       const press = h("button", { type: "button", class: "wb-method", role: "radio", "aria-checked": String(on), "data-direction": one.direction, title: one.direction, tabIndex: on ? 0 : -1, onclick: () => this.show(one) }, h("span", { class: "wb-radio", "aria-hidden": "true" }), name);
       return h("tr", { class: on ? "wb-on" : "", onclick: (event) => event.target.closest("button") || this.show(one) }, h("th", { scope: "row" }, press),
         h("td", {}, meter(one.auc), one.auc === null ? "–" : `${one.auc.toFixed(3)}${one.auc_error === null ? "" : ` ± ${one.auc_error.toFixed(3)}`}`),
-        h("td", {}, one.stability === null ? "–" : one.stability.toFixed(2)),
+        h("td", {}, one.stability === null ? "–" : `${degrees(one.stability)} (cosine ${one.stability.toFixed(2)})`),
         planted.map((name) => h("td", {}, number(one.planted?.[name]))),
         h("td", {}, one.warnings.length ? h("span", { class: "wb-warn" }, `⚠ ${one.warnings.length}`) : "none"));
     });
@@ -61,7 +61,7 @@ export class Methods {
 
   show(row) {
     if (!this.state.put({ direction: row.direction })) return;
-    this.frame.say(`${this.text(row.method)}: held-out area ${number(row.auc)}, spread ${number(row.stability)}`);
+    this.frame.say(`${this.text(row.method)}: held-out area ${number(row.auc)}, spread ${row.stability === null ? "unknown" : degrees(row.stability)}`);
   }
 
   move(event) {
@@ -74,6 +74,8 @@ export class Methods {
     next.click();
   }
 }
+
+export const degrees = (cosine) => `${Math.round((Math.acos(Math.max(-1, Math.min(1, cosine))) * 180) / Math.PI)}°`;
 
 // From chance, one half, to all
 function meter(value) {

@@ -1,5 +1,6 @@
 // Where the direction lies in a sample: the picture, the direction by itself, and what flows through it to an output.
 import { array, bitmap, h, heatCss, number, paintHeat, percent, replace, signed } from "../common/index.js";
+import { unpacked } from "./strip.js";
 
 export class Place {
   constructor({ frame, isStill }) {
@@ -10,6 +11,7 @@ export class Place {
   }
 
   async draw(row, again = false) {
+    const strip = unpacked(this.state.get("strip"));
     const { state } = this, given = state.get("place"), sample = state.get("sample");
     const fits = given?.maps && row && given.direction === row.direction && (sample === null || given.sample === sample);
     if (!fits) {
@@ -45,8 +47,10 @@ export class Place {
       figures.push(figure(shown, one.title, legend(one), `${one.title}, as a heatmap on sample ${given.sample}. ${inside(one)}`));
     }
     replace(this.panes, figures);
+    const i = strip?.direction === row.direction ? strip.at.get(given.sample) : undefined;
+    const held = i !== undefined && strip.kind[i] >= 4 ? `, held out ${number(strip.values[i])}` : "";
     const parts = given.maps.map((one) => inside(one, given.maps.length > 1 ? `${one.title}: ` : "")).filter(Boolean);
-    replace(this.words, `Projection of sample ${given.sample}: ${number(given.projection)}. ${parts.join(" ")}`);
+    replace(this.words, `Projection of sample ${given.sample}: ${number(given.projection)}${held}. ${parts.join(" ")}`);
   }
 }
 

@@ -1,5 +1,5 @@
 // All samples by their projection: histograms of both kinds, an interval to drag, and a slider over ranks that reads them.
-import { array, grouped, h, number, paced, plural, replace, set, svg, uid } from "../common/index.js";
+import { array, grouped, h, number, plural, replace, set, svg, uid } from "../common/index.js";
 
 const HEIGHT = 168, FOOT = 22;
 const KINDS = ["took no part", "with the concept", "without it"];
@@ -26,12 +26,11 @@ export class Strip {
     const id = uid("rank");
     this.plot = h("div", { class: "wb-strip-plot", onpointerdown: (event) => this.press(event) });
     this.input = h("input", { id, type: "range", class: "wb-range wb-rank", min: 0, max: 0, step: 1, value: 0, oninput: () => this.walk(), onkeydown: (event) => this.key(event) });
-    set(this.input, { "aria-label": "Samples by projection" });
+    set(this.input, { "aria-label": "Samples by projection, lowest to highest" });
     this.words = h("output", { class: "wb-rank-words", htmlFor: id });
     this.key_ = h("div", { class: "wb-strip-key" });
     this.line = h("p", { class: "wb-origin" });
-    this.node = h("div", { class: "wb-strip" }, this.key_, this.plot, h("div", { class: "wb-rank-row" }, this.input), this.words, this.line);
-    this.say = paced(300, (text) => set(this.input, { "aria-valuetext": text }));
+    this.node = h("div", { class: "wb-strip" }, this.key_, this.plot, h("div", { class: "wb-rank-row" }, h("span", {}, "lowest"), this.input, h("span", {}, "highest")), this.words, this.line);
   }
 
   draw(row, again = false) {
@@ -196,14 +195,14 @@ export class Strip {
   }
 
   showBand(from, to) {
-    set(this.band, { x: this.left + from * this.inner, width: (to - from) * this.inner });
+    place(this.band, { x: this.left + from * this.inner, width: (to - from) * this.inner });
   }
 
   mark() {
     const { given } = this;
     if (!given || !this.cursor) return;
     const here = this.x(given.values[this.rank]);
-    set(this.cursor, { x1: here, x2: here });
+    place(this.cursor, { x1: here, x2: here });
     if (this.interval) {
       const [a, b] = this.ends();
       this.showBand((given.values[b] - this.low) / this.span, (given.values[a] - this.low) / this.span);
@@ -213,9 +212,12 @@ export class Strip {
     for (let k = 0; k < own.length; k += step) d.push(`M${this.x(given.values[own[k]]).toFixed(1)} ${HEIGHT - FOOT}v-7`);
     replace(this.chosen, d.length ? svg("path", { class: "wb-strip-chosen", d: d.join("") }) : null);
     const hover = this.state.get("hover"), i = given.at.get(typeof hover === "number" ? hover : this.state.get("sample"));
-    set(this.current, { d: i === undefined ? "" : `M${this.x(given.values[i])} ${HEIGHT - FOOT - 8}l5 8h-10z` });
+    place(this.current, { d: i === undefined ? "" : `M${this.x(given.values[i])} ${HEIGHT - FOOT - 8}l5 8h-10z` });
   }
 }
+
+// Parts of a drawing have attributes, no properties, for where they are.
+const place = (node, values) => Object.entries(values).forEach(([name, value]) => node.setAttribute(name, value));
 
 function ticks(low, high, n) {
   const span = high - low || 1, raw = span / n, size = 10 ** Math.floor(Math.log10(raw));
