@@ -286,7 +286,7 @@ class Directing(Tables):
     def _computed_rows(
         self, layer: Layer, ids: np.ndarray, pooling: str, progress: Progress | None, clean: Dataset | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of samples that no sweep has, kept under a recipe of their own; of `clean`, a counterpart of the data."""
+        """Rows of samples that no sweep has, kept under a recipe of their own; of a counterpart if one is given."""
         chosen = [len(ids), hashlib.blake2b(ids.tobytes(), digest_size=8).hexdigest()]
         counterpart = {} if clean is None else {"counterpart": clean.fingerprint.digest}
         recipe = self._recipe(

@@ -172,8 +172,9 @@ class DirectionViewer(SessionWidget):
         self.observe(self._selected_elsewhere, names=["samples"])
         if hasattr(self.session.data, "on_tags"):
             self._undo.append(self.session.data.on_tags(lambda: deliver(self._tags_changed, key=(id(self), "tags"))))
-        self._fetch_options()
+        self.submit(self._answers.options, masks=False, into="options", topic="names", title="Names", quiet=True)
         self._fetch()
+        self._fetch_options()
 
     def _take_over(self, given: Any) -> None:
         """Show the direction that was given as it was made, unless something else is asked for."""
@@ -550,7 +551,8 @@ class DirectionViewer(SessionWidget):
         fitted = [self._answers.fitted(row["direction"]) for row in self.found.get("rows", ()) if "direction" in row]
         if recipe_of is None:
             return []
-        return [recipe_of(one).digest for one in dict.fromkeys(fitted) if one is not None]
+        there = [one for one in dict.fromkeys(fitted) if one is not None]
+        return [recipe_of(one).digest for one in there if self.session.has_fitted(one)]  # a refit is not stored
 
     def offers(self) -> Offer:
         high, low = (self.tails.get(end, {}).get("samples", ()) for end in ("high", "low"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,15 +98,15 @@ class DirectionAnswers:
 
     # What there is to choose from -------------------------------------------------------------------------------------
 
-    def options(self) -> dict[str, Any]:
-        """Layers, tags, masks and methods."""
+    def options(self, *, masks: bool = True) -> dict[str, Any]:
+        """Layers, tags, methods, and masks, which take a look at some samples."""
         session = self.session
         layers = [str(name) for name, layer in session.layers().items() if layer.n_calls == 1]
         tags = [{"name": str(name), "n": len(ids)} for name, ids in sorted(session.data.tagged().items())]
         return {
             "layers": layers,
             "tags": tags,
-            "masks": self._known_masks(),
+            "masks": self._known_masks() if masks else self._mask_names or [],
             "methods": [{"name": name, "text": text} for name, (_, text) in METHODS.items()],
             "classes": [str(name) for name in session.data.classes],
             "outputs": [str(name) for name in session.class_names()],
@@ -162,7 +162,9 @@ class DirectionAnswers:
 
         A method that fails has its reason in its row; if all fail, the first reason is raised.
         """
-        started, rows, errors, told = time.perf_counter(), {}, [], 0.0
+        started, told = time.perf_counter(), 0.0
+        rows: dict[str, list[dict[str, Any]]] = {}
+        errors: list[WorkbenchError] = []
         self._current = {}
         order = sorted(wish.methods, key=lambda one: one not in QUICK)
         for method in order:
@@ -185,7 +187,9 @@ class DirectionAnswers:
                 tell(self._listed(wish, rows))
         if errors and len(errors) == len(order):
             raise errors[0]
-        return self._listed(wish, rows)
+        if (wish.layer, wish.pooling) not in self._planted:  # which takes the model, the first time
+            tell(self._listed(wish, rows))
+        return self._listed(wish, rows, self.planted(wish, progress))
 
     def fit(self, wish: Wish, method: str, progress: Any = None) -> Any:
         """The fitted CAV of one method; those of selected samples are refitted from activations at hand."""
@@ -269,12 +273,15 @@ class DirectionAnswers:
         n = min(len(others), max(_LEAST_RANDOM, len(positives)))
         return np.sort(np.random.default_rng(0).choice(others, n, replace=False)) if n else others
 
-    def _listed(self, wish: Wish, rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-        """Rows in the order of the methods, and the angles between them."""
+    def _listed(
+        self, wish: Wish, rows: dict[str, list[dict[str, Any]]], planted: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, Any]:
+        """Rows in the order of the methods, and the angles between them and with what was planted."""
         ordered = [row for method in wish.methods for row in rows.get(method, ())]
         records = [self.record(row["direction"]) for row in ordered if "direction" in row]
         others = self._others(wish.layer, {one.id for one in records})
-        planted = self.planted(wish, records)
+        known = self._planted.get((wish.layer, wish.pooling), {}) if planted is None else planted
+        planted = {**known, **self._told(len(records[0].vector) if records else 0)}
         names = [{"direction": one.id, "text": _title(one)} for one in [*records, *others]]
         names += [{"direction": "", "text": f"planted: {name}"} for name in planted]
         vectors = np.array([*(one.vector for one in [*records, *others]), *planted.values()], np.float64)
@@ -332,25 +339,29 @@ class DirectionAnswers:
         known = [one for found in self.session.directions().values() if found.layer == layer for one in found]
         return [one for one in known if one.id not in shown][:_OTHERS]
 
-    def planted(self, wish: Wish, records: Sequence[Any] = ()) -> dict[str, np.ndarray]:
-        """True directions at a layer, (unit,) of length 1, by what was planted: told by the caller, or by the data."""
+    def planted(self, wish: Wish, progress: Any = None) -> dict[str, np.ndarray]:
+        """Directions of what the data set planted, at a layer; looked for once."""
         key = (wish.layer, wish.pooling)
         if key not in self._planted:
             try:
-                known = dict(self.session.planted_directions(wish.layer, pooling=wish.pooling))
+                self._planted[key] = dict(
+                    self.session.planted_directions(wish.layer, pooling=wish.pooling, progress=progress)
+                )
             except CancelledError:
                 raise
             except WorkbenchError:  # what cannot be known is not shown
-                known = {}
-            self._planted[key] = known
-        n = len(records[0].vector) if records else 0
+                self._planted[key] = {}
+        return self._planted[key]
+
+    def _told(self, n: int) -> dict[str, np.ndarray]:
+        """Directions that the caller knows, of length 1; those of another layer have another number of entries."""
         told = {}
         for name, vector in self.own_planted.items():
             vector = np.asarray(vector, np.float64).ravel()
             size = float(np.linalg.norm(vector))
-            if size > 0 and (n == 0 or len(vector) == n):  # of another layer it has another length
+            if size > 0 and n in (0, len(vector)):
                 told[str(name)] = vector / size
-        return {**self._planted[key], **told}
+        return told
 
     def _n_asked(self, wish: Wish) -> int:
         if wish.concept == "given":

@@ -1,4 +1,4 @@
-"""The still of a direction: strip, tails, angles as a numbered table, scores with their intervals, and its negatives."""
+"""The still of a direction: strip, tails, angles as a numbered table, scores with intervals, and its negatives."""
 
 from __future__ import annotations
 

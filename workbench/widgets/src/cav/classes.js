@@ -34,18 +34,18 @@ export class Classes {
     const at = document.activeElement?.dataset?.output;
     const rows = [...given.rows].sort((a, b) => (b.slope ?? -Infinity) - (a.slope ?? -Infinity)).slice(0, MOST);
     replace(this.out, h("table", { class: "wb-table wb-classes-table" }, h("caption", { class: "wb-live" }, "Dependence of each class on the direction, most positive slope first"),
-      h("thead", {}, h("tr", {}, ["Output", "Rises in", "Slope", "p"].map((text) => h("th", { scope: "col" }, text)))),
+      h("thead", {}, h("tr", {}, ["Output", "Rises in", "p", "Slope", "Size (random)"].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, rows.map((one) => {
         const on = target === `logit:${one.output}`;
         const name = h("button", { type: "button", class: "wb-link", "aria-pressed": String(on), "data-output": one.output, title: "Explain this output", onclick: () => this.aim(one, on) }, one.class);
         const words = one.score === null ? "undefined" : percent(one.score);
         return h("tr", { class: on ? "wb-on" : "" }, h("th", { scope: "row" }, name),
           h("td", { title: title(one) }, chart(one), h("span", { class: "wb-score" }, words), one.score_low === null ? null : h("span", { class: "wb-live" }, `, between ${percent(one.score_low)} and ${percent(one.score_high)}; random directions ${percent(one.null_low)} to ${percent(one.null_high)}`)),
-          h("td", { title: `mean absolute derivative ${number(one.sensitivity)} ± ${number(one.sensitivity_error)}, of random directions ${number(one.null_sensitivity)}` }, signed(one.slope)),
-          h("td", {}, number(one.p_holm, 2)));
+          h("td", {}, number(one.p_holm, 2)), h("td", {}, signed(one.slope)),
+          h("td", { title: `mean absolute derivative ± ${number(one.sensitivity_error, 2)}; in brackets that of random directions` }, `${number(one.sensitivity, 2)} (${number(one.null_sensitivity, 2)})`));
       }))));
     if (at !== undefined) this.out.querySelector(`[data-output="${at}"]`)?.focus();
-    replace(this.line, `Share of a class's samples whose output rises along the direction, with its 95 % interval; the grey band is what ${plural(given.n_random, "random direction")} give. Slope in units of the output.${rows.length < given.rows.length ? ` The ${rows.length} with the largest slope, of ${given.rows.length}.` : ""}`);
+    replace(this.line, `Share of a class's samples whose output rises along the direction, with its 95 % interval; the grey band is what ${plural(given.n_random, "random direction")} give. Slope and mean size of the derivative in units of the output, beside that of random directions.${rows.length < given.rows.length ? ` The ${rows.length} with the largest slope, of ${given.rows.length}.` : ""}`);
     replace(this.warnings, given.warnings.map((text) => h("li", {}, h("span", { class: "wb-warn-sign", "aria-hidden": "true" }, "⚠"), text)));
   }
 

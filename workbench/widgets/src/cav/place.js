@@ -55,8 +55,9 @@ export class Place {
 }
 
 function inside(one, lead = "") {
-  const all = one.in_masks.filter((mask) => mask.share !== null).map((mask) => `${percent(mask.share)} of the positive relevance lies on ${mask.name}, ${percent(mask.area)} of the picture`);
-  return all.length ? `${lead}${all.join("; ")}.` : "";
+  const all = one.in_masks.filter((mask) => mask.share !== null && mask.area > 0).sort((a, b) => b.share / b.area - a.share / a.area);
+  const listed = all.map((mask) => `${mask.name} ${percent(mask.share)} on ${percent(mask.area)} of the picture`).join(", ");
+  return listed ? `${lead}${lead ? "p" : "P"}ositive relevance on ${listed}.` : "";
 }
 
 function legend(one) {

@@ -25,7 +25,7 @@ export class Strip {
     Object.assign(this, { frame, state: frame.state, pick, given: null, interval: null });
     const id = uid("rank");
     this.plot = h("div", { class: "wb-strip-plot", onpointerdown: (event) => this.press(event) });
-    this.input = h("input", { id, type: "range", class: "wb-range wb-rank", min: 0, max: 0, step: 1, value: 0, oninput: () => this.walk(), onkeydown: (event) => this.key(event) });
+    this.input = h("input", { id, type: "range", class: "wb-range wb-rank", min: 0, max: 0, step: 1, value: 0, oninput: () => this.walk(), onkeydown: (event) => this.key(event), onblur: () => this.state.hover(null) });
     set(this.input, { "aria-label": "Samples by projection, lowest to highest" });
     this.words = h("output", { class: "wb-rank-words", htmlFor: id });
     this.key_ = h("div", { class: "wb-strip-key" });
@@ -114,7 +114,7 @@ export class Strip {
     replace(this.words, text);
     set(this.input, { "aria-valuetext": text });
     this.input.style.setProperty("--share", `${(100 * Number(this.input.value)) / Math.max(1, n - 1)}%`);
-    this.state.hover(document.activeElement === this.input ? this.given.samples[i] : null);
+    if (document.activeElement === this.input) this.state.hover(this.given.samples[i]);
     this.mark();
   }
 
