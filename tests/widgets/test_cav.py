@@ -130,6 +130,39 @@ def test_filters_wait_until_the_selection_rests(session):
     assert all(rows <= 2 for n, rows in seen if n != 14), "no solver ran for what had passed already"
 
 
+def test_a_cancelled_solver_leaves_what_is_there_and_can_go_on(session):
+    viewer = DirectionViewer(session, "bn2", concept="selected", scope="all", methods=["pattern", "svm"])
+    session.selection.samples = range(0, 24, 3)
+    while not viewer.found:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    viewer.cancel()  # while the solver waits for the selection to rest
+    assert viewer.wait() and viewer.found["lacking"] == ["Support vectors"] and len(viewer.table()) == 48
+    assert viewer.status == "ready" and len(viewer.directions()) == 1
+    assert Page(viewer).ask("again")[0]["ok"] and viewer.wait()
+    assert viewer.found["is_whole"] and len(viewer.directions()) == 2
+
+
+def test_a_selection_does_not_wait_for_the_solvers_of_the_one_before(session, monkeypatch):
+    import workbench.methods.directions.filters as filters
+
+    solved = filters._solved
+    monkeypatch.setattr(filters, "_solved", lambda *a: (time.sleep(0.1), solved(*a))[1])  # 30 solutions and more
+    viewer = DirectionViewer(session, "bn2", concept="selected", scope="all", methods=["pattern", "ridge"])
+    session.selection.samples = range(0, 24, 3)
+    while not viewer.strip:
+        time.sleep(0.01)
+    time.sleep(0.8)
+    assert viewer.found["lacking"] == ["Ridge"]
+    started = time.perf_counter()
+    session.selection.samples = range(0, 30, 3)
+    while viewer.strip["made"] != 2:
+        time.sleep(0.002)
+    assert time.perf_counter() - started < 0.6 and viewer.found["n_positive"] == 10
+    viewer.cancel()
+    assert viewer.wait()
+
+
 def test_a_burst_of_selections_ends_on_the_last(session):
     viewer = DirectionViewer(session, "bn2", concept="selected", scope="all", methods=["pattern", "mean-difference"])
     for i in range(200):

@@ -141,6 +141,7 @@ class DirectionViewer(SessionWidget):
         )
         self._asked_for = set(options)
         self._made_for: Wish | None = None
+        self._looked_on: Wish | None = None  # whose further methods were asked for
         self._method_on_show = ""
         if isinstance(result := getattr(source, "result_", None), ConceptSensitivity):  # a test of a direction
             asked = {"test_classes": True, "n_tested": source.n_samples, "n_random": result.n_random}
@@ -266,9 +267,10 @@ class DirectionViewer(SessionWidget):
             self._report()
             return
         is_underway = any(job.topic == "found" for job in list(self._pending.values()))
-        if wish == self._made_for and not self.found.get("lacking") and not is_underway:
+        if wish == self._made_for and self.found.get("is_whole") and not is_underway:
             self._report()
             return
+        self._looked_on = None
         self.submit(self._look, wish, topic="found", title=f"Directions in {wish.layer}")
 
     def _fetch_again(self) -> None:
@@ -279,21 +281,25 @@ class DirectionViewer(SessionWidget):
         self._report()
 
     def _fetch_shown(self) -> None:
-        """What is said of the direction on show."""
-        shown = self.shown
-        if shown:
-            if not self._fits(self.strip, shown) or self.strip.get("made") != self._number():
-                self.submit(self._project, shown, self._number(), topic="strip", title=f"Projections on {shown}")
-            elif self.tails.get("wanted") != self.tail_size:
+        """What is said of the direction on show; then the methods that take longer."""
+        shown, number = self.shown, self._number()
+        if shown and not self._is_of(self.strip, shown):
+            self.submit(self._project, shown, number, topic="strip", title=f"Projections on {shown}")
+        elif self.found:
+            if shown and not (self._is_of(self.tails, shown) and self.tails.get("wanted") == self.tail_size):
                 self.submit(self._tails, self.strip, self.tail_size, into="tails", title="Tails", quiet=True)
             self._fetch_place()
+            if not self.found["is_whole"] and self._made_for != self._looked_on:
+                self._looked_on = wish = self._made_for
+                lacking = ", ".join(self.found["lacking"])
+                self.submit(self._look_on, wish, topic="found", title=lacking, quiet=not lacking)
             self._fetch_classes()
         self._report()
 
     def _fetch_classes(self) -> None:
         shown = self.shown
         how = {"n_tested": self.n_tested, "n_random_asked": self.n_random, "made": self._number()}
-        if not (self.test_classes and shown) or self.found.get("lacking"):
+        if not (self.test_classes and shown and self.found.get("is_whole")):
             return
         if self._fits(self.tested, shown) and all(self.tested.get(k) == v for k, v in how.items()):
             return
@@ -319,6 +325,10 @@ class DirectionViewer(SessionWidget):
         """Counts fits: a direction keeps its address while its samples change."""
         return int(self.found.get("made", 0))
 
+    def _is_of(self, have: dict[str, Any], direction: str) -> bool:
+        """Whether a payload belongs to this direction as it was fitted last."""
+        return self._fits(have, direction) and have.get("made") == self._number()
+
     @staticmethod
     def _fits(have: dict[str, Any], direction: str) -> bool:
         return bool(have) and have.get("direction") == direction
@@ -340,10 +350,13 @@ class DirectionViewer(SessionWidget):
     # The work, on the lane --------------------------------------------------------------------------------------------
 
     def _look(self, wish: Wish, progress: Any = None) -> None:
+        deliver(self._take, wish, self._answers.first(wish, progress))
+
+    def _look_on(self, wish: Wish, progress: Any = None) -> None:
         def tell(found: dict[str, Any]) -> None:
             deliver(self._take, wish, found)
 
-        deliver(self._take, wish, self._answers.found(wish, tell, progress))
+        deliver(self._take, wish, self._answers.rest(wish, tell, progress))
 
     def _take(self, wish: Wish, found: dict[str, Any]) -> None:
         if self._is_closed or wish != self._wish():
@@ -352,6 +365,8 @@ class DirectionViewer(SessionWidget):
         goes_on = wish == self._made_for and bool(before)
         number = self._number() if goes_on else self._number() + 1
         self._method_on_show = before.get(self.direction, {}).get("method") or self._method_on_show
+        if not goes_on:
+            self._looked_on = None
         self._made_for = wish
         if self._problem and "found" in self._failed_topics:
             self._failed_topics.discard("found")
@@ -360,7 +375,7 @@ class DirectionViewer(SessionWidget):
                 self._problem = {}
             self.found = {**found, "made": number}
             there = {row["direction"]: row for row in found["rows"] if "direction" in row}
-            if self.direction and self.direction not in there and not found["lacking"]:
+            if self.direction and self.direction not in there and found["is_whole"]:
                 # Of another concept or layer the same method is shown.
                 alike = (one for one, row in there.items() if row["method"] == self._method_on_show)
                 self.direction = next(alike, "")
@@ -369,21 +384,12 @@ class DirectionViewer(SessionWidget):
     def _project(self, direction: str, number: int, progress: Any = None) -> None:
         strip = {**self._answers.strip(direction), "made": number}
 
-        def put(strip: dict[str, Any]) -> None:
+        def put() -> None:
             if not self._is_closed and self.shown == direction and self._number() == number:
                 self.strip = strip
-                self._fetch_place()
+                self._fetch_shown()
 
-        deliver(put, strip)
-        tails = self._tails(strip, self.tail_size)
-
-        def put_tails() -> None:
-            if not self._is_closed and self._fits(self.strip, direction) and self.strip["made"] == number:
-                self.tails = tails
-                if self.tail_size != tails["wanted"]:
-                    self._fetch_shown()
-
-        deliver(put_tails)
+        deliver(put)
 
     def _tails(self, strip: dict[str, Any], n: int) -> dict[str, Any]:
         return {**self._answers.tails(strip["direction"], strip, n), "made": strip.get("made"), "wanted": n}
@@ -426,6 +432,11 @@ class DirectionViewer(SessionWidget):
             return {"direction": direction}
 
         return self.submit(keep, title=f"Keep {direction}")
+
+    @on("again")
+    def _on_again(self) -> None:
+        """Go on with methods whose fit was cancelled."""
+        self._fetch()
 
     def _select_kept(self, direction: str) -> None:
         if not self._is_closed:

@@ -157,19 +157,41 @@ class DirectionAnswers:
 
     # Fitting ----------------------------------------------------------------------------------------------------------
 
-    def found(self, wish: Wish, tell: Callable[[dict[str, Any]], None], progress: Any = None) -> dict[str, Any]:
-        """Fit a direction with each method; `tell` gets what is there so far, first of all the closed forms.
+    def first(self, wish: Wish, progress: Any = None) -> dict[str, Any]:
+        """Directions of the closed forms, which take a moment; of the first method, where there are none."""
+        quick = [one for one in wish.methods if one in QUICK] or list(wish.methods[:1])
+        self._current = {}
+        rows, errors = self._rows(wish, quick, progress)
+        if len(errors) == len(quick):  # where no closed form can be had, the samples are at fault
+            raise errors[0]
+        return {**self._listed(wish, rows), "is_whole": False}
+
+    def rest(self, wish: Wish, tell: Callable[[dict[str, Any]], None], progress: Any = None) -> dict[str, Any]:
+        """Directions of all methods, and what was planted; `tell` gets what is there so far.
 
         A method that fails has its reason in its row; if all fail, the first reason is raised.
         """
-        started, told = time.perf_counter(), 0.0
         rows: dict[str, list[dict[str, Any]]] = {}
         errors: list[WorkbenchError] = []
-        self._current = {}
-        order = sorted(wish.methods, key=lambda one: one not in QUICK)
-        for method in order:
-            if method not in QUICK and wish.is_live:
+        for method in sorted(wish.methods, key=lambda one: one not in QUICK):
+            is_slow = (wish.without_methods(), method) not in self.fits and method not in QUICK
+            if is_slow and wish.is_live:
                 _rest(progress)
+            more, failed = self._rows(wish, [method], progress)
+            rows, errors = rows | more, errors + failed
+            if is_slow:
+                tell({**self._listed(wish, rows), "is_whole": False})
+        if len(errors) == len(wish.methods):
+            raise errors[0]
+        return {**self._listed(wish, rows, self.planted(wish, progress)), "is_whole": True}
+
+    def _rows(
+        self, wish: Wish, methods: list[str], progress: Any
+    ) -> tuple[dict[str, list[dict[str, Any]]], list[WorkbenchError]]:
+        """What each method finds, and why those that fail do."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        errors: list[WorkbenchError] = []
+        for method in methods:
             begun = time.perf_counter()
             try:
                 fitted = self.fit(wish, method, progress)
@@ -182,14 +204,7 @@ class DirectionAnswers:
             took = time.perf_counter() - begun
             self._current |= dict.fromkeys(fitted.components(), fitted)
             rows[method] = [{**_row(one), "seconds": took} for one in fitted.directions_]
-            if method != order[-1] and (not told or took > 0.2):
-                told = time.perf_counter() - started
-                tell(self._listed(wish, rows))
-        if errors and len(errors) == len(order):
-            raise errors[0]
-        if (wish.layer, wish.pooling) not in self._planted:  # which takes the model, the first time
-            tell(self._listed(wish, rows))
-        return self._listed(wish, rows, self.planted(wish, progress))
+        return rows, errors
 
     def fit(self, wish: Wish, method: str, progress: Any = None) -> Any:
         """The fitted CAV of one method; those of selected samples are refitted from activations at hand."""
@@ -303,7 +318,7 @@ class DirectionAnswers:
             "against": self._against(wish, first),
             "rows": ordered,
             "lacking": lacking,
-            "angles": {"names": names, "cosines": (vectors @ vectors.T).astype(np.float32).reshape(len(names), -1)},
+            "angles": {"names": names, "cosines": (vectors @ vectors.T).astype(np.float32)},
             "planted": list(planted),
         }
 
@@ -389,7 +404,7 @@ class DirectionAnswers:
         """Projections of all samples; held out where that is known."""
         record, session = self.record(address), self.session
         table = session.project(record)
-        values = np.array(table.values, dtype=np.float32)[:, 0]
+        values = np.asarray(table.values)[:, 0].astype(np.float32)
         kind = np.zeros(len(values), np.uint8)
         kind[record.samples] = np.where(record.is_positive, 1, 2)
         held = ~np.isnan(record.held_out)

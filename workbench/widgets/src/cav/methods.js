@@ -33,7 +33,9 @@ export class Methods {
         planted.map((name) => h("td", {}, number(one.planted?.[name]))),
         h("td", {}, one.warnings.length ? h("span", { class: "wb-warn" }, `⚠ ${one.warnings.length}`) : "none"));
     });
-    for (const name of found.lacking || []) lines.push(h("tr", { class: "wb-method-waits" }, h("th", { scope: "row" }, name), h("td", { colSpan: head.length - 1 }, "on its way")));
+    const busy = ["waiting", "running"].includes(this.state.get("status"));
+    const again = () => (this.isStill() ? null : h("button", { type: "button", class: "wb-button wb-small", onclick: () => this.frame.ask("again", {}) }, "Fit it"));
+    for (const name of found.lacking || []) lines.push(h("tr", { class: "wb-method-waits" }, h("th", { scope: "row" }, name), h("td", { colSpan: head.length - 1 }, busy ? "on its way" : ["not fitted ", again()])));
     replace(this.table, h("table", { class: "wb-table wb-methods", role: "table", onkeydown: (event) => this.move(event) }, h("caption", { class: "wb-live" }, "Directions by method"),
       h("thead", {}, h("tr", {}, head.map((text) => h("th", { scope: "col", title: titles[text] }, text)))), h("tbody", {}, lines)));
     if (focused) this.table.querySelector(`[data-direction="${CSS.escape(focused)}"]`)?.focus();
