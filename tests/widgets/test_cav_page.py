@@ -209,5 +209,9 @@ def test_other_directions_and_samples_are_in_an_exported_page(chrome, session, t
         page.wait_for_timeout(300)
         assert page.locator('.wb-method[aria-checked="true"]').get_attribute("data-direction") == ridge
         assert page.locator(".wb-strip-plot svg").count() == 1
+        assert page.locator(".wb-place .wb-none").count() == 1, "of other directions a few samples"
+        page.locator(".wb-method").nth(0).click()
+        page.wait_for_timeout(300)
+        assert page.locator(".wb-pane-title").first.inner_text() == f"Sample {tail[2]}"
         assert opened.errors == [] and opened.asked_for == []
     viewer.close()

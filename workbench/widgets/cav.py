@@ -30,6 +30,7 @@ __all__ = ["DirectionViewer"]
 
 _KINDS = ("given", "selected", "tag:NAME", "mask:NAME")
 _AGAINST = ("others", "random", "selected", "tag:NAME", "mask:NAME")
+_RECORDED = 4  # samples in which a page shows directions that were not on show
 _WRITTEN = 200  # samples that are written into code
 _WHAT = {0: "", 1: "with", 2: "without"}
 
@@ -574,22 +575,26 @@ class DirectionViewer(SessionWidget):
         answers, shown, number = self._answers, self.shown, self._number()
         if not shown:
             return
-        for row in self.found["rows"]:
-            if (address := row.get("direction")) is None:
-                continue
+        target, there = self.target or "", [row["direction"] for row in self.found["rows"] if "direction" in row]
+        first = self._sample_shown()
+        samples = tuple(dict.fromkeys([*([] if first is None else [first]), *wanted.samples]))
+        for address in dict.fromkeys([shown, *there]):
 
             def others(address: str = address) -> dict[str, Any]:
                 strip = {**answers.strip(address), "made": number}
                 return {"strip": strip, "tails": self._tails(strip, self.tail_size)}
 
             yield Recording(others, {"direction": address}, what="directions")
-        target = self.target or ""
-        for sample in wanted.samples:
+            for sample in samples if address == shown else samples[:_RECORDED]:
 
-            def place(sample: int = sample) -> dict[str, Any]:
-                return {"place": {**answers.place(shown, sample, target), "made": number}}
+                def place(address: str = address, sample: int = sample) -> dict[str, Any]:
+                    return {"place": {**answers.place(address, sample, target), "made": number}}
 
-            yield Recording(place, {"sample": sample}, what="places of the direction")
+                # Without a selected sample the page shows the one with the largest projection.
+                chosen = None if self.sample is None and sample == first else sample
+                yield Recording(place, {"direction": address, "sample": chosen}, what="places of the direction")
+                if chosen is None:
+                    yield Recording(place, {"direction": address, "sample": sample}, what="places of the direction")
 
     def recorded_state(self) -> dict[str, Any]:
         return {"direction": self.shown}

@@ -41,7 +41,7 @@ def still_of(widget: DirectionViewer) -> Still:
     if strip.get("direction") == shown and len(strip["samples"]):
         alt = f"Samples by their projection on the direction, with the concept above, without it below; {_split(strip)}"
         pictures.append(Picture(drawn_strip(strip, widget.bins), alt, (f"Projections of {strip['n']} samples",)))
-        legend = Legend("", [_WITH, _WITHOUT, _REST], ["with", "without", "took no part"], is_ramp=False)
+        legend = Legend("", [_WITH, _WITHOUT, _REST], ["above: with", "below: without", "took no part"], is_ramp=False)
         if widget.tails.get("direction") == shown:
             pictures += list(_tails(widget))
     place = widget.place
@@ -67,10 +67,8 @@ def drawn_strip(strip: dict[str, Any], bins: int, *, width: int = 560, height: i
     draw = ImageDraw.Draw(canvas)
     middle, most = (height - 18) // 2, (height - 18) // 2 - 4
     step = width / bins
-    for which, colour, sign in ((1, _WITH, -1), (2, _WITHOUT, 1)):
+    for which, colour, sign in ((0, _REST, 1), (2, _WITHOUT, 1), (1, _WITH, -1)):
         counts, _ = np.histogram(values[kind == which], edges)
-        if which == 2 and not counts.sum():
-            counts, _ = np.histogram(values[kind != 1], edges)
         for i, count in enumerate(counts.tolist()):
             if count:
                 size = max(1, round(most * count / max(counts)))
@@ -152,7 +150,7 @@ def _notes(widget: DirectionViewer, found: dict[str, Any], row: dict[str, Any]) 
             null = f"random directions {_number(one['null_low'])} to {_number(one['null_high'])}"
             yield (
                 f"{one['class']}: rises in {_number(one['score'])} of the samples "
-                f"[{_number(one['score_low'])}, {_number(one['score_high'])}], {null}; slope {_number(one['slope'])}."
+                f"[{_number(one['score_low'])}, {_number(one['score_high'])}], {null}; slope {one['slope'] or 0:.3g}."
             )
         yield from (f"Warning: {text}" for text in tested["warnings"])
     yield from (f"Warning: {text}" for text in row["warnings"])
