@@ -46,6 +46,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing the workbench for development; PyTorch is large, so the first time takes some minutes."
 	$(PIP) install --quiet -c constraints.txt -e ".[dev]"
+	$(PIP) install --quiet --no-deps imagenet-w==1.0.0  # asks for packages that its font does not need
 	touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo

@@ -19,10 +19,22 @@ from workbench.core.errors import nearest
 if TYPE_CHECKING:
     from workbench import data, methods, widgets
     from workbench.attribution.base import Target
+    from workbench.core.effects import Intervention
     from workbench.session.session import Session, open_session
     from workbench.widgets import export, show
 
-__all__ = ["Session", "Target", "__version__", "data", "export", "methods", "open_session", "show", "widgets"]
+__all__ = [
+    "Intervention",
+    "Session",
+    "Target",
+    "__version__",
+    "data",
+    "export",
+    "methods",
+    "open_session",
+    "show",
+    "widgets",
+]
 
 __version__ = "0.1.0.dev0"
 
@@ -33,6 +45,7 @@ _HOMES = {
     "open_session": "workbench.session.session",
     "Session": "workbench.session.session",
     "Target": "workbench.attribution.base",
+    "Intervention": "workbench.core.effects",
     "show": "workbench.widgets",
     "export": "workbench.widgets",
     "data": "",

@@ -1,4 +1,4 @@
-"""The tour as its reader meets it: real JupyterLab, headless Chromium, real weights over real photographs.
+"""The tour as its reader meets it: real JupyterLab and Voila, headless Chromium, real weights over real photographs.
 
 Pictures of what was on screen are kept in build/screenshots, to be looked at.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.testing.browser import Lab, chromium
+from workbench.testing.browser import Lab, Voila, chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "build" / "screenshots"
@@ -29,13 +29,25 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def tour(tmp_path_factory, chrome):
-    """The tour, run from top to bottom: the laboratory and its page."""
+def folder(tmp_path_factory):
+    """A folder with the tour in it."""
     folder = tmp_path_factory.mktemp("tour")
     shutil.copy(ROOT / "notebooks" / "00_tour.ipynb", folder)
     SHOTS.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def env():
+    """Variables of the kernels: this package, and real weights."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    with Lab(folder, env={"PYTHONPATH": path, "WORKBENCH_TOY": "0"}) as lab:
+    return {"PYTHONPATH": path, "WORKBENCH_TOY": "0"}
+
+
+@pytest.fixture(scope="module")
+def tour(folder, env, chrome):
+    """The tour, run from top to bottom: the laboratory and its page."""
+    with Lab(folder, env=env) as lab:
         page = lab.open(chrome, "00_tour.ipynb", width=1600, height=1200)
         lab.hide_sidebar(page)
         lab.run_all(page, timeout=600)
@@ -134,3 +146,33 @@ def test_figures_of_the_tour_are_drawn(tour):
     assert figures.count() >= 4
     for i in range(figures.count()):
         shot(page, f"figure-{i}", figures.nth(i))
+
+
+def test_voila_serves_the_dashboard_of_the_tour(folder, env, chrome):
+    """The notebook as it is, run by Voila; what the laboratory has stored, if it ran before, makes it quick."""
+    with Voila(folder / "00_tour.ipynb", env=env) as voila:
+        context = chrome.new_context(viewport={"width": 1300, "height": 1300})
+        page = context.new_page()
+        page.goto(voila.url, timeout=600_000)  # comes when all cells have run
+        card, heatmap = widget(page, "card"), widget(page, "heatmap")
+        card.locator(".wb-ref[data-sample] canvas").first.wait_for(timeout=60_000)
+        assert page.locator(".wb").count() == 3 and page.locator("[class^=wb-still-]").first.is_hidden()
+        first, second = click_on_board(page, 0.35, 0.45), click_on_board(page, 0.6, 0.5)
+        assert first != second
+        unit = second.rsplit("/", 1)[1]
+        card.locator(f'.wb-title:has-text("{unit}")').wait_for(timeout=30_000)
+        heatmap.locator(f'.wb-pane-title:has-text("Through"):has-text("{unit}")').wait_for(timeout=60_000)
+        card.locator('.wb-word:text("Ready")').wait_for(timeout=60_000)
+        assert card.locator(".wb-ref[data-sample] canvas").count() >= 8
+
+        reference = card.locator(".wb-ref[data-sample]:not(.wb-current)").nth(1)
+        sample = reference.get_attribute("data-sample")
+        reference.click()
+        heatmap.locator(f'.wb-title:text-is("Sample {sample}")').wait_for(timeout=30_000)
+        heatmap.locator('.wb-word:text("Ready")').wait_for(timeout=60_000)
+        heatmap.locator(f'.wb-pane-title:has-text("Through"):has-text("{unit}")').wait_for(timeout=60_000)
+        for kind in ("atlas", "card", "heatmap"):
+            problem = widget(page, kind).locator(".wb-problem")
+            assert problem.is_hidden(), problem.inner_text()
+        shot(page, "voila", widget(page, "atlas"))
+        context.close()

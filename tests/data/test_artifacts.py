@@ -1,15 +1,21 @@
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from workbench.core.errors import BadValueError, ShapeError, UnknownNameError
-from workbench.data.artifacts import ARTIFACTS, band_aid, caption, plant, timestamp, watermark
+from workbench.core.errors import BadValueError, MissingPackageError, ShapeError, UnknownNameError
+from workbench.data import artifacts
+from workbench.data.artifacts import ARTIFACTS, band_aid, caption, plant, shortcut, timestamp, watermark
+
+THERE = [name for name in ARTIFACTS if name != "imagenet-w" or find_spec("imagenet_w")]
 
 
 def picture(height=47, width=83):
     return np.random.default_rng(5).integers(60, 160, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", ARTIFACTS)
+@pytest.mark.parametrize("name", THERE)
 @pytest.mark.parametrize("size", [(47, 83), (64, 64), (224, 200), (9, 5), (1, 1)])
 def test_mask_is_exactly_what_changed(name, size):
     before = picture(*size)
@@ -22,7 +28,7 @@ def test_mask_is_exactly_what_changed(name, size):
         assert (after != before).any(-1)[mask].mean() > 0.9
 
 
-@pytest.mark.parametrize("name", ARTIFACTS)
+@pytest.mark.parametrize("name", [name for name in THERE if name != "imagenet-w"])  # which has one place
 def test_same_generator_same_artifact(name):
     one, two, three = (ARTIFACTS[name](picture(), np.random.default_rng(s)) for s in (1, 1, 2))
     assert np.array_equal(one[0], two[0]) and np.array_equal(one[1], two[1])
@@ -44,7 +50,7 @@ def test_wrong_input_is_refused():
         watermark(picture(), np.random.default_rng(0), opacity=2)
 
 
-@pytest.mark.parametrize("name", ARTIFACTS)
+@pytest.mark.parametrize("name", THERE)
 def test_float_pictures_are_not_rounded_and_give_the_same(name):
     before = picture().astype(np.float32) + np.float32(0.25)
     after, mask = ARTIFACTS[name](before, np.random.default_rng(3))
@@ -53,7 +59,7 @@ def test_float_pictures_are_not_rounded_and_give_the_same(name):
     assert np.array_equal(mask, same_mask) and np.abs(after - whole).max() < 1
 
 
-@pytest.mark.parametrize("name", ARTIFACTS)
+@pytest.mark.parametrize("name", THERE)
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_planted_at_any_strength(name, kind):
     before = picture().astype(kind)
@@ -101,3 +107,21 @@ def test_wrong_plantings_are_refused():
         plant("ruler", picture().astype(np.float64), rng)
     with pytest.raises(ShapeError, match="same shape"):
         plant(lambda one, rng: (one[1:], one[..., 0] > 0), picture(), rng)
+
+
+@pytest.mark.parametrize("size", [224, 384, 150])
+def test_the_published_watermark_is_the_package_s(size):
+    package = pytest.importorskip("imagenet_w")
+    before = picture(size, size)
+    ours, mask = shortcut(before, np.random.default_rng(0))
+    theirs = np.asarray(package.AddWatermark(image_size=size)(Image.fromarray(before)))
+    assert np.abs(ours.astype(int) - theirs).max() <= 1, "they differ by rounding alone"
+    assert 0.005 < mask.mean() < 0.08 and np.array_equal(theirs[~mask], before[~mask])
+
+
+def test_without_its_font_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(artifacts, "find_spec", lambda name: None)
+    artifacts._serif.cache_clear()
+    with pytest.raises(MissingPackageError, match="imagenet-w") as error:
+        shortcut(picture(), np.random.default_rng(0))
+    assert "--no-deps imagenet-w" in error.value.hint

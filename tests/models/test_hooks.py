@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.core.errors import ModelError
-from workbench.models.hooks import patched_forward, record, tensor_of
+from workbench.core.errors import CancelledError, ModelError
+from workbench.core.progress import CancelToken, current_token, stopping_at
+from workbench.models.hooks import patched_forward, record, stoppable, tensor_of
 
 
 @pytest.fixture
@@ -93,3 +94,38 @@ def test_patches_are_put_back_after_an_exception(net):
     with pytest.raises(ZeroDivisionError), patched_forward([(net[0], lambda x: x / 0), (net[2], lambda x: 1 // 0)]):
         net(torch.zeros(2, 3))
     assert all("forward" not in vars(m) for m in net.modules())
+
+
+def test_a_cancelled_job_ends_at_the_next_module(net):
+    token, ran = CancelToken(), []
+    with stopping_at(token), stoppable(net), record(net, ["0", "1", "2"], lambda name, t: ran.append(name)):
+        with pytest.raises(CancelledError), record(net, ["0"], lambda name, t: token.cancel()):
+            net(torch.randn(5, 3))
+        assert ran == ["0"]  # what hung on it before the check has run, the next module has not
+    assert hooks_of(net) == [0, 0, 0, 0] and current_token() is None
+
+
+@pytest.mark.parametrize("is_many", [False, True])
+def test_a_cancelled_job_ends_within_the_backward_pass(net, is_many):
+    token, came = CancelToken(), []
+    x = torch.randn(5, 3, requires_grad=True)
+    with stopping_at(token), stoppable(net):
+        between = net[0](x)
+        between.register_hook(came.append)
+        y = net[2](net[1](between))
+    seed = torch.ones(4, 5, 2)
+
+    def pull(one):
+        return torch.autograd.grad(y, x, one, retain_graph=True)[0]
+
+    whole = torch.func.vmap(pull)(seed)[0] if is_many else pull(seed[0])
+    assert torch.allclose(whole, torch.autograd.grad(net(x), x, seed[0])[0]) and len(came) == 1
+    token.cancel()  # from anywhere, also when the pass itself is long over
+    with pytest.raises(CancelledError):
+        torch.func.vmap(pull)(seed) if is_many else pull(seed[0])
+    assert len(came) == 1
+
+
+def test_outside_of_jobs_nothing_is_hooked(net):
+    with stoppable(net):
+        assert hooks_of(net) == [0, 0, 0, 0]

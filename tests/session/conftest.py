@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
+
 import pytest
 
 import workbench as wb
@@ -42,3 +45,22 @@ def counting():
     yield count
     for counter in counters:
         counter.handle.remove()
+
+
+@pytest.fixture
+def at_once():
+    """Let `work(path, name, start)` run for several names at once, in processes or in threads."""
+
+    def run(work, path, names, *, are_processes):
+        context = multiprocessing.get_context("spawn") if are_processes else threading
+        make = context.Process if are_processes else threading.Thread
+        start = context.Barrier(len(names))
+        workers = [make(target=work, args=(str(path), name, start)) for name in names]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(120)
+        assert all(getattr(worker, "exitcode", 0) == 0 for worker in workers)
+        assert not any(worker.is_alive() for worker in workers)
+
+    return run

@@ -1,15 +1,18 @@
 """What a session tells of its jobs, its memory, and what is stored of each layer."""
 
+import time
+
 import pytest
 import torch
 
+import workbench as wb
 from workbench.core.errors import CancelledError
 from workbench.core.progress import SilentProgress
 from workbench.session.lane import Lane
 from workbench.session.memory import memory_of
 from workbench.store import MemoryStore
 from workbench.sweeps.tables import table_recipe
-from workbench.testing.small import small_data
+from workbench.testing.small import Nap, drowsy_net, small_data
 
 
 def test_jobs_are_told_and_can_be_cancelled(small):
@@ -105,3 +108,40 @@ def test_layers_whose_pass_was_displaced_are_still_seen(open_small, where):
     assert found["a"].activations == found["b"].activations == 1
     linked = session.store.linked_layers(table_recipe("activations", "m@1", "d@2", "", {}))
     assert linked == (set() if where == "disk" else None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_backward"),
+    [*((name, way) for name in ("explain", "concept_maps", "sweep") for way in (False, True)), ("predict", False)],
+)
+def test_a_cancelled_job_ends_within_half_a_second_whatever_a_batch_takes(open_small, monkeypatch, asked, is_backward):
+    """40 modules of 0.1 s each way: a batch takes four seconds forward and four backward."""
+    session = open_small(model=drowsy_net())
+    calls = {
+        "explain": lambda: session.explain(3),
+        "concept_maps": lambda: session.concept_maps(3, ["1.b/unit/1", "1.b/unit/2"]),
+        "sweep": lambda: session.sweep(["1.b"]),
+        "predict": lambda: session.predict(3),
+    }
+    if is_backward:  # asleep from when the seed of the backward pass is asked for
+        start = wb.Target.start
+        monkeypatch.setattr(
+            wb.Target, "start", lambda *a, **k: (monkeypatch.setattr(Nap, "seconds", 0.1), start(*a, **k))[1]
+        )
+    else:
+        monkeypatch.setattr(Nap, "seconds", 0.1)
+    with Lane("widget") as lane:  # as widgets ask: a job that waits for the session's
+        job = lane.submit(calls[asked])
+        end = time.monotonic() + 10
+        while not (Nap.seconds and session.jobs() and session.jobs()[0].state == "running"):
+            assert time.monotonic() < end and not job.is_done
+            time.sleep(0.01)
+        time.sleep(0.3)
+        started = time.monotonic()
+        job.cancel()
+        assert job.wait(5) and job.state == "cancelled"
+        assert not [one for one in session.jobs() if not one.has_ended]
+        assert time.monotonic() - started < 0.5
+    monkeypatch.setattr(Nap, "seconds", 0.0)
+    assert session.run(lambda: 1) == 1  # the lane is free, and the model has no hook left
+    assert not any(m._forward_hooks for m in session.model.module.modules())

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import threading
 import time
 
 import numpy as np
@@ -225,7 +224,7 @@ def test_a_damaged_still_leaves_the_words(book):
     pin = book.add(pin_of())
     path = book._folder() / f"{pin.id}.still.json"
     path.write_text(path.read_text()[:500])
-    (found,) = book_at(book._disk.path).pins()
+    (found,) = book_at(book._keeper.disk.path).pins()
     assert found.note == "note 0"
     with pytest.raises(StoreError, match="picture of pin .* cannot be read"):
         found.png
@@ -263,26 +262,10 @@ def _check_many(path, names, n=12):
         assert notes == [str(n - 1), "edited", *map(str, range(2, n - 1))]
 
 
-def test_two_processes_do_not_lose_each_others(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(2)
-    workers = [context.Process(target=_pin_many, args=(str(tmp_path), name, start)) for name in "ab"]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    _check_many(tmp_path, "ab")
-
-
-def test_threads_do_not_lose_each_others(tmp_path):
-    start = threading.Barrier(3)
-    threads = [threading.Thread(target=_pin_many, args=(str(tmp_path), name, start)) for name in "abc"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    _check_many(tmp_path, "abc")
+@pytest.mark.parametrize(("names", "are_processes"), [("ab", True), ("abc", False)])
+def test_processes_and_threads_do_not_lose_each_others(tmp_path, at_once, names, are_processes):
+    at_once(_pin_many, tmp_path, names, are_processes=are_processes)
+    _check_many(tmp_path, names)
 
 
 def _pin_until_killed(path, told, after):
@@ -327,7 +310,7 @@ def test_a_kill_leaves_whole_pins_and_an_open_lock(tmp_path, after):
     assert titles(book) == [*found, "Pin after"]
     stills = {path.name.split(".")[0] for path in book._folder().glob("*.still.json")}
     assert stills == {pin.id for pin in book.pins()}
-    book._disk.clean(everything=True)
+    book._keeper.disk.clean(everything=True)
     assert not list(book._folder().glob(".tmp-*"))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import threading
 
 import numpy as np
 import pytest
@@ -181,27 +179,10 @@ def _tag_many(path: str, name: str, start) -> None:
         book.change(DATA, lambda tags, i=i: {**tags, name: (*tags.get(name, ()), i), "all": (*tags.get("all", ()), i)})
 
 
-def test_two_processes_do_not_lose_each_others(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(2)
-    workers = [context.Process(target=_tag_many, args=(str(tmp_path), name, start)) for name in "ab"]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+def test_threads_do_not_lose_each_others(tmp_path, at_once):
+    at_once(_tag_many, tmp_path, "abcd", are_processes=False)  # for processes, see test_keeper.py
     tags = StoredTags(Store.open(tmp_path)).read(DATA)
-    assert tags["a"] == tags["b"] == tuple(range(25)) and len(tags["all"]) == 50
-
-
-def test_threads_do_not_lose_each_others(tmp_path):
-    start = threading.Barrier(4)
-    threads = [threading.Thread(target=_tag_many, args=(str(tmp_path), name, start)) for name in "abcd"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(StoredTags(Store.open(tmp_path)).read(DATA)["all"]) == 100
+    assert all(tags[name] == tuple(range(25)) for name in "abcd") and len(tags["all"]) == 100
 
 
 def test_views_of_other_inputs_keep_the_book(small):

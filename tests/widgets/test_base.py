@@ -11,7 +11,6 @@ import traitlets
 from workbench.core.errors import BadValueError
 from workbench.core.registry import WIDGETS
 from workbench.session.deliver import flush
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import Page, WidgetSuite, lenient
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer, SessionWidget, on, register_widget, wire
 
@@ -69,11 +68,6 @@ class TestContract(WidgetSuite):
         widget = Bars(session, **view)
         widget.observe(lambda change: widget.bind(None), names="component")
         return widget
-
-
-@pytest.fixture
-def session():
-    return FakeSession()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """NeuronMap: the contract, its payload, both kinds of things, plain arrays, filter, neighbours, stills."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from workbench.core.errors import (
 )
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import Page, WidgetSuite, lenient
-from workbench.widgets import NeuronMap, wire
+from workbench.widgets import NeuronMap, class_column, wire
 from workbench.widgets.points import blocks, check_filter, plain_map
 from workbench.widgets.scatter import colours_of
 
@@ -27,6 +28,7 @@ class TestContract(WidgetSuite):
     changes = {
         "color_by": "frequency",
         "size_by": "relevance",
+        "relevance_class": 2,
         "symbol_by": "class",
         "filter": {"frequency": [0.2, None], "class": ["circle", "square"]},
         "neighbours": 4,
@@ -48,11 +50,7 @@ class TestContractOfSamples(WidgetSuite):
         return NeuronMap(session, "bn2", of="samples", **view)
 
 
-@pytest.fixture
-def session():
-    made = FakeSession(components=300)
-    yield made
-    made.lane.close()
+SESSION = {"components": 300}
 
 
 @pytest.fixture
@@ -454,3 +452,63 @@ def test_larger_maps_are_handed_over_and_ids_stay_in_step(widget, session, monke
     widget.close()
     session.selection.components = ["bn2/unit/8"]
     assert scatter.widget.selection.tolist() == [7]
+
+
+# The relevance for one class ------------------------------------------------------------------------------------------
+
+
+def test_a_class_is_chosen_by_name_or_number(widget, session):
+    made = session.point_map("bn2")
+    widget.color_by = "class_relevance"
+    largest = widget.table()["class_relevance"]
+    assert np.allclose(np.sort(largest), np.sort(made.column("class_relevance"))) and widget.of_class == {}
+    assert [name for _, name in widget.points["classes"]] == sorted(session.class_names())
+    points = widget.points
+    widget.relevance_class = "square"
+    assert widget.relevance_class == 1 and widget.of_class["name"] == "square"
+    assert np.allclose(widget.of_class["values"], made.class_relevance[1])
+    assert widget.points is points  # a column travels, not the map
+    table = widget.table()
+    assert table["class_relevance"].is_monotonic_decreasing
+    assert np.allclose(table.sort_index(key=lambda ids: [int(i.rsplit("/")[-1]) for i in ids])["class_relevance"],
+                       made.class_relevance[1])  # fmt: skip
+    widget.filter = {"class_relevance": [0.5, None]}
+    assert len(widget.table()) == (made.class_relevance[1] >= 0.5).sum()
+    assert "relevance_class=1" in widget.to_code()
+    widget.filter, widget.relevance_class = {}, None
+    assert widget.table()["class_relevance"].equals(largest) and widget.of_class == {}
+
+
+def test_a_chosen_class_is_named_in_stills_and_figures(session):
+    widget = NeuronMap(session, "bn2", color_by="class_relevance", relevance_class="circle")
+    assert widget.wait() and widget.relevance_class == 0
+    still = widget.snapshot()
+    assert "coloured by relevance for circle" in still.pictures[0].alt and still.legend.title == "relevance for circle"
+    figure = widget.plot()
+    assert "Map of components of bn2, circle" in figure.layout.title.text
+    widget.close()
+
+
+def test_classes_that_are_not_there_are_explained(widget, session):
+    with pytest.raises(WorkbenchError, match="cirle.*Nearest.*circle"):
+        widget.relevance_class = "cirle"
+    with pytest.raises(BadValueError, match="No sample of the data was explained"):
+        widget.relevance_class = 17
+    with pytest.raises(BadValueError, match="name or number"):
+        widget.relevance_class = [1]
+    assert widget.relevance_class is None and widget.of_class == {}
+    samples = NeuronMap(session, "bn2", of="samples")
+    assert samples.wait() and samples.points["classes"] == []
+    with pytest.raises(BadValueError, match="no relevance by class"):
+        samples.relevance_class = 1
+    samples.close()
+
+
+def test_names_that_come_twice_or_are_numbers():
+    made = FakeSession(classes=("crane", "7", "crane")).point_map("bn2")
+    relevance = made.class_relevance.copy()
+    relevance[0] = np.nan
+    made = replace(made, class_relevance=relevance)
+    assert class_column.classes_of(made) == [1, 2]
+    assert class_column.number_of(made, "crane") == 2 and class_column.number_of(made, "7") == 1
+    assert class_column.number_of(made, "2") == 2 and class_column.number_of(made, "") is None

@@ -7,16 +7,11 @@ import pytest
 pytest.importorskip("playwright")
 
 import workbench as wb
-from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
-from workbench.testing.page_suite import ExportedPage, PageSuite
+from workbench.testing.browser import WidgetPage
+from workbench.testing.page_suite import ExportedPage, PageSuite, needs_browser
 from workbench.widgets import AtlasBrowser, NeuronMap
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = needs_browser
 
 
 class TestMapPage(PageSuite):
@@ -44,11 +39,7 @@ class TestMapOfSamplesPage(TestMapPage):
             assert (ink > 150) if dark else (20 < ink < 120)
 
 
-@pytest.fixture
-def session():
-    made = FakeSession(n=24, components=200)
-    yield made
-    made.lane.close()
+SESSION = {"n": 24, "components": 200}
 
 
 def ready(*widgets):
@@ -243,6 +234,45 @@ def test_the_list_is_in_step_and_in_the_order_of_the_colour(page):
     page.page.keyboard.press("Home")
     page.settle()
     assert page.session.selection.component == page.widget.table().index[0]
+
+
+def test_one_class_is_chosen_and_colours_the_map(page):
+    legend, classes = page.page.locator(".wb-map-legend .wb-label").first, page.page.get_by_label("Class", exact=True)
+    assert legend.inner_text() == "class relevance" and classes.locator("option").count() == 4
+    first = page.page.locator(".wb-row-number").first.inner_text()
+    classes.select_option("circle")
+    page.settle()
+    assert page.widget.relevance_class == 0 and legend.inner_text() == "relevance for circle"
+    assert page.page.locator(".wb-row-number").first.inner_text() != first
+    page.page.locator(".wb-list-scroll").focus()
+    page.page.keyboard.press("Home")
+    page.settle()
+    assert page.session.selection.component == page.widget.table().index[0]
+    page.widget.relevance_class = None
+    page.settle()
+    assert legend.inner_text() == "class relevance" and classes.input_value() == ""
+    assert page.page.locator(".wb-row-number").first.inner_text() == first
+    page.page.get_by_label("Colour").select_option("frequency")
+    page.settle()
+    assert classes.is_hidden()
+
+
+def test_classes_can_be_chosen_in_an_exported_page(chrome, session, tmp_path):
+    widget = NeuronMap(session, "bn2", color_by="class_relevance", relevance_class="circle", show_list=True)
+    ready(widget)
+    wb.export([widget], tmp_path / "page.html")
+    with ExportedPage(chrome, tmp_path / "page.html") as opened:
+        legend = opened.page.locator(".wb-map-legend .wb-label").first
+        assert legend.inner_text() == "relevance for circle"
+        for value, said in (("1", "relevance for square"), ("", "class relevance"), ("0", "relevance for circle")):
+            opened.page.get_by_label("Class", exact=True).select_option(value)
+            opened.page.wait_for_timeout(200)
+            assert legend.inner_text() == said
+            widget.relevance_class = None if value == "" else int(value)
+            row = widget.table()["class_relevance"].iloc[0]
+            assert float(opened.page.locator(".wb-row-number").first.inner_text()) == pytest.approx(row, rel=0.01)
+        assert opened.errors == [] and opened.asked_for == []
+    widget.close()
 
 
 def test_ranges_and_groups_filter(page):

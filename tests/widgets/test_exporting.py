@@ -11,23 +11,11 @@ pytest.importorskip("playwright")
 import workbench as wb
 from workbench.core.errors import BadValueError, OutOfBudgetError, StoreError
 from workbench.core.progress import SilentProgress
-from workbench.testing.browser import chromium
-from workbench.testing.fake_session import FakeSession
-from workbench.testing.page_suite import ExportedPage, PageSuite
+from workbench.testing.page_suite import ExportedPage, PageSuite, needs_browser
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer
 
-needs_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
 
-
-class Page(PageSuite):
-    pytestmark = needs_browser
-
-
-class TestAtlasPage(Page):
+class TestAtlasPage(PageSuite):
     kind = "atlas"
 
     def make(self, session, **view):
@@ -40,7 +28,7 @@ class TestAtlasPage(Page):
         return widget.locator(".wb-note").inner_text()
 
 
-class TestCardPage(Page):
+class TestCardPage(PageSuite):
     kind = "card"
 
     def make(self, session, **view):
@@ -53,7 +41,7 @@ class TestCardPage(Page):
         return "".join(widget.locator(".wb-ref.wb-current").all_inner_texts())
 
 
-class TestHeatmapPage(Page):
+class TestHeatmapPage(PageSuite):
     kind = "heatmap"
 
     def make(self, session, **view):
@@ -66,12 +54,7 @@ class TestHeatmapPage(Page):
         return widget.locator(".wb-title").inner_text()
 
 
-@pytest.fixture
-def session():
-    made = FakeSession()
-    made.selection.set(component="bn2/unit/17", sample=4)
-    yield made
-    made.lane.close()
+SELECTED = {"component": "bn2/unit/17", "sample": 4}
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import BadValueError, StoreError, UnknownNameError
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import Page, WidgetSuite
 from workbench.widgets.heatmap import HeatmapViewer
 
@@ -27,11 +26,6 @@ class TestContract(WidgetSuite):
 
     def make(self, session, **view):
         return HeatmapViewer(session, **view)
-
-
-@pytest.fixture
-def session():
-    return FakeSession()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import workbench as wb
 from workbench.core.errors import BadValueError, ReadOnlyStoreError, UnknownNameError
 from workbench.session.pins import PinnedStill, new_pin
 from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import ExportedPage, PageSuite
 from workbench.testing.widget_suite import HOSTILE, Page, Seen, WidgetSuite, lenient
 from workbench.widgets import ComponentCard, HeatmapViewer, Journal, RunBar, show
@@ -22,12 +21,6 @@ from workbench.widgets.drawn import still_of_figure
 from workbench.widgets.notebooks import as_markdown
 
 ROOT = Path(wb.__file__).resolve().parents[1]
-
-needs_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
 
 
 def filled(session, n=3):
@@ -51,20 +44,19 @@ class TestContract(WidgetSuite):
 
 
 class TestPage(PageSuite):
-    pytestmark = needs_browser
     kind = "journal"
 
     def make(self, session, **view):
         filled(session)
         return Journal(session, **view)
 
-    def test_a_linked_pair_follows_without_kernel(self, chrome, session, tmp_path):
+    def test_a_linked_pair_follows_without_kernel(self, exports):
         # A journal shows no component or sample; two of them are in focus each for itself.
-        with self.exported(chrome, session, tmp_path / "page.html", n=2) as opened:
-            left, right = opened.page.locator(".wb-journal").all()
-            left.locator(".wb-pin").nth(1).click()
-            assert left.locator(".wb-pin.wb-current").count() == 1 and right.locator(".wb-pin.wb-current").count() == 0
-            assert opened.errors == [] and opened.asked_for == []
+        opened = exports.opened(n=2)
+        left, right = opened.page.locator(".wb-journal").all()
+        left.locator(".wb-pin").nth(1).click()
+        assert left.locator(".wb-pin.wb-current").count() == 1 and right.locator(".wb-pin.wb-current").count() == 0
+        assert opened.errors == [] and opened.asked_for == []
 
     def test_all_pins_are_there_in_full_and_in_order(self, chrome, session, tmp_path):
         pins = filled(session)
@@ -81,12 +73,7 @@ class TestPage(PageSuite):
             assert "ComponentCard(s" in journal.locator(".wb-pin-code").first.inner_text()
 
 
-@pytest.fixture
-def session():
-    made = FakeSession()
-    made.selection.set(component="bn2/unit/17", sample=4)
-    yield made
-    made.lane.close()
+SELECTED = {"component": "bn2/unit/17", "sample": 4}
 
 
 @pytest.fixture

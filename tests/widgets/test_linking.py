@@ -4,14 +4,10 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import BadValueError, StaleError
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import Page, lenient
 from workbench.widgets import AtlasBrowser, linking, wire
 
-
-@pytest.fixture
-def session():
-    return FakeSession(components=500)
+SESSION = {"components": 500}
 
 
 @pytest.fixture

@@ -8,16 +8,10 @@ import pytest
 from workbench.core.errors import BadValueError, ModelError, StoreError, WorkbenchError
 from workbench.testing.browser import WidgetPage, chromium
 from workbench.testing.fake_session import FakeSession
-from workbench.testing.page_suite import PageSuite
+from workbench.testing.page_suite import PageSuite, needs_browser
 from workbench.testing.widget_suite import WidgetSuite, lenient
 from workbench.widgets import ModelTree
 from workbench.widgets.tree_rows import tree_rows
-
-needs_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
 
 
 class TestContract(WidgetSuite):
@@ -51,7 +45,6 @@ class TestContract(WidgetSuite):
 
 
 class TestPage(PageSuite):
-    pytestmark = needs_browser
     kind = "tree"
 
     def make(self, session, **view):
@@ -73,13 +66,6 @@ class TestPage(PageSuite):
             assert "not in this page" in page.locator(".wb-sweep").inner_text()
             page.locator(".wb-search").fill("blocks")
             assert page.locator('[role="treeitem"]').count() == 3 and opened.errors == []
-
-
-@pytest.fixture
-def session():
-    made = FakeSession()
-    yield made
-    made.lane.close()
 
 
 @pytest.fixture

@@ -5,20 +5,12 @@ import pytest
 pytest.importorskip("playwright")
 
 from workbench.core.errors import StoreError
-from workbench.testing.browser import WidgetPage, chromium
+from workbench.testing.browser import WidgetPage
 from workbench.testing.fake_session import FakeSession
+from workbench.testing.page_suite import needs_browser
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
-@pytest.fixture
-def session():
-    return FakeSession(n=24, components=64)
+pytestmark = needs_browser
 
 
 def three(session, **view):

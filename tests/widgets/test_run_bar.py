@@ -7,18 +7,11 @@ import pytest
 
 from workbench.core.errors import BadValueError, CancelledError, StoreError
 from workbench.session.deliver import flush
-from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
-from workbench.testing.page_suite import PageSuite
+from workbench.testing.browser import WidgetPage
+from workbench.testing.page_suite import PageSuite, needs_browser
 from workbench.testing.widget_suite import HOSTILE, Page, WidgetSuite
 from workbench.widgets import RunBar
 from workbench.widgets.pacing import Paced
-
-needs_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
 
 
 class TestContract(WidgetSuite):
@@ -30,19 +23,18 @@ class TestContract(WidgetSuite):
 
 
 class TestPage(PageSuite):
-    pytestmark = needs_browser
     kind = "run"
 
     def make(self, session, **view):
         return RunBar(session, **{"is_open": True, **view})
 
-    def test_a_linked_pair_follows_without_kernel(self, chrome, session, tmp_path):
+    def test_a_linked_pair_follows_without_kernel(self, exports):
         # A bar shows no component or sample; two of them are open and closed each for itself.
-        with self.exported(chrome, session, tmp_path / "page.html", n=2) as opened:
-            left, right = opened.page.locator(".wb-run").all()
-            left.locator('button:text("Details")').click()
-            assert left.locator(".wb-run-details").is_hidden() and right.locator(".wb-run-details").is_visible()
-            assert opened.errors == [] and opened.asked_for == []
+        opened = exports.opened(n=2)
+        left, right = opened.page.locator(".wb-run").all()
+        left.locator('button:text("Details")').click()
+        assert left.locator(".wb-run-details").is_hidden() and right.locator(".wb-run-details").is_visible()
+        assert opened.errors == [] and opened.asked_for == []
 
     def test_jobs_of_the_past_cannot_be_cancelled(self, chrome, session, tmp_path):
         begun, go = threading.Event(), threading.Event()
@@ -52,13 +44,6 @@ class TestPage(PageSuite):
             go.set()
             text = opened.page.locator(".wb-run").inner_text()
             assert "A long one" in text and opened.page.locator('.wb-run button:text("Cancel"):visible').count() == 0
-
-
-@pytest.fixture
-def session():
-    made = FakeSession()
-    yield made
-    made.lane.close()
 
 
 @pytest.fixture

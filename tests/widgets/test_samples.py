@@ -8,15 +8,9 @@ import pytest
 from workbench.core.errors import BadValueError, StoreError, UnknownNameError, UnknownSampleError, WorkbenchError
 from workbench.testing.browser import WidgetPage, chromium
 from workbench.testing.fake_session import FakeSession, scene
-from workbench.testing.page_suite import ExportedPage, PageSuite
+from workbench.testing.page_suite import ExportedPage, PageSuite, needs_browser
 from workbench.testing.widget_suite import Page, WidgetSuite, lenient
 from workbench.widgets import SampleGrid, wire
-
-needs_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
 
 
 class TestContract(WidgetSuite):
@@ -37,7 +31,6 @@ class TestContract(WidgetSuite):
 
 
 class TestPage(PageSuite):
-    pytestmark = needs_browser
     kind = "samples"
 
     def make(self, session, **view):

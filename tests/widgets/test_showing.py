@@ -7,15 +7,9 @@ import pytest
 from workbench.core.config import settings
 from workbench.core.errors import BadValueError
 from workbench.core.results import Ranking
-from workbench.testing.fake_session import FakeSession
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer, show
 
 VIEW = "application/vnd.jupyter.widget-view+json"
-
-
-@pytest.fixture
-def session():
-    return FakeSession()
 
 
 def test_widgets_stand_in_a_gridbox_with_one_selection(session):

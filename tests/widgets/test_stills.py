@@ -12,7 +12,8 @@ from workbench.testing.fake_session import scene
 from workbench.testing.widget_suite import HOSTILE, Seen
 from workbench.widgets import stills
 from workbench.widgets.colours import CATEGORIES, ramp
-from workbench.widgets.stills import Legend, Picture, Still, heat_legend, painted, png_of
+from workbench.widgets.still_png import png_of
+from workbench.widgets.stills import Legend, Picture, Still, heat_legend, painted
 
 
 def noisy(n, size=96):

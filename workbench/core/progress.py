@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, Protocol, runtime_checkable
 
 from workbench.core.errors import CancelledError
 
-__all__ = ["CancelToken", "LoggingProgress", "Progress", "SilentProgress", "TqdmProgress", "visible_progress"]
+__all__ = [
+    "CancelToken",
+    "LoggingProgress",
+    "Progress",
+    "SilentProgress",
+    "TqdmProgress",
+    "current_token",
+    "stopping_at",
+    "visible_progress",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +48,24 @@ class CancelToken:
             raise CancelledError(
                 "The job was cancelled.", hint="What was finished so far is kept; start it again to go on."
             )
+
+
+_token: ContextVar[CancelToken | None] = ContextVar("workbench-cancel-token", default=None)
+
+
+def current_token() -> CancelToken | None:
+    """The token of the job that runs here, if any: for code too deep down to be handed a `Progress`."""
+    return _token.get()
+
+
+@contextlib.contextmanager
+def stopping_at(token: CancelToken) -> Iterator[None]:
+    """Let `current_token` give this one, for as long as the context lasts."""
+    before = _token.set(token)
+    try:
+        yield
+    finally:
+        _token.reset(before)
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workbench.data.folders import FolderData
     from workbench.data.packaged import Photos, Stamps
     from workbench.data.part_world import PartWorld
+    from workbench.data.planted import Planted
     from workbench.data.torch_data import TorchData
     from workbench.data.toy import ToyData
     from workbench.data.transforms import Transform
@@ -26,6 +27,7 @@ __all__ = [
     "Item",
     "PartWorld",
     "Photos",
+    "Planted",
     "Skipped",
     "Stamps",
     "TorchData",
@@ -42,6 +44,7 @@ _HOMES = {
     "Transform": "transforms",
     "FolderData": "folders",
     "Photos": "packaged",
+    "Planted": "planted",
     "Stamps": "packaged",
     "TorchData": "torch_data",
     "ToyData": "toy",

@@ -9,14 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from workbench.core import check
-from workbench.core.errors import ShapeError
+from workbench.core.errors import MissingPackageError, ShapeError
 
-__all__ = ["ARTIFACTS", "band_aid", "caption", "colour_cast", "patch", "plant", "ruler", "timestamp", "watermark"]
+__all__ = [
+    "ARTIFACTS",
+    "band_aid",
+    "caption",
+    "colour_cast",
+    "patch",
+    "plant",
+    "ruler",
+    "shortcut",
+    "timestamp",
+    "watermark",
+]
+
+_SHORTCUT_PIXELS = {224: 36, 384: 62, 512: 82, 518: 84}
 
 Artifact = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
@@ -128,6 +143,40 @@ def watermark(
     canvas = Image.new("L", (width, height))
     canvas.paste(ink, (left, top))
     return _blend(picture, np.asarray(canvas, dtype=np.float32) / 255 * opacity, (255, 255, 255))
+
+
+def shortcut(picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Write the watermark of ImageNet-W: two thin white glyphs, "shortcut", three times, across the upper middle.
+
+    Classifiers trained on ImageNet take it as a sign of cartons. It is the same on every picture.
+
+    Parameters
+    ----------
+    picture : (y, x, 3) uint8, or float32 from 0 to 255
+    rng : numpy.random.Generator
+        Not used: the published mark has one place.
+
+    Returns
+    -------
+    picture : array like the given one
+    mask : (y, x) bool
+        Pixels that the glyphs cover at all.
+
+    Raises
+    ------
+    MissingPackageError
+        If the font is not there, which the package imagenet-w brings.
+
+    Notes
+    -----
+    Li et al. 2023, "A Whac-A-Mole Dilemma", section 3.1: half opaque, from one hundredth of the width and four tenths
+    of the height; 36 pixels high at a size of 224.
+    """
+    height, width = _size(picture)
+    font = _serif(_SHORTCUT_PIXELS.get(width, max(4, int(width / 6.22))))
+    canvas = Image.new("L", (width, height))
+    ImageDraw.Draw(canvas).text((0.01 * width, 0.4 * height), "\u6377\u5f84" * 3, fill=255, font=font)
+    return _blend(picture, np.asarray(canvas, dtype=np.float32) / 255 * (128 / 255), (255, 255, 255))
 
 
 def ruler(picture: np.ndarray, rng: np.random.Generator, *, share: float = 0.14) -> tuple[np.ndarray, np.ndarray]:
@@ -298,11 +347,24 @@ ARTIFACTS: dict[str, Artifact] = {
     "band_aid": band_aid,
     "timestamp": timestamp,
     "watermark": watermark,
+    "imagenet-w": shortcut,
     "ruler": ruler,
     "colour_cast": colour_cast,
     "caption": caption,
 }
 """Artifacts by name, as `toy` and other data sets take them."""
+
+
+@lru_cache(maxsize=8)
+def _serif(size: int) -> ImageFont.FreeTypeFont:
+    found = find_spec("imagenet_w")
+    if found is None or not found.submodule_search_locations:
+        raise MissingPackageError(
+            "The watermark of ImageNet-W needs its font, which the package imagenet-w brings.",
+            hint="pip install --no-deps imagenet-w",
+        )
+    fonts = Path(found.submodule_search_locations[0]) / "fonts"
+    return ImageFont.truetype(str(fonts / "SourceHanSerifSC-ExtraLight.otf"), size)
 
 
 def _size(picture: np.ndarray) -> tuple[int, int]:

@@ -47,6 +47,9 @@ def point_map_figure(
     columns = dict(points.columns)
     if target is not None:
         columns["class_relevance"] = points.column("class_relevance", target)
+    name = "" if target is None else str(target)
+    if name.isdecimal() and name not in points.classes and int(name) < len(points.classes):
+        name = points.classes[int(name)]
     rows = [points.row(p) for p in highlight]
     links = []
     if neighbours_of is not None:
@@ -57,7 +60,7 @@ def point_map_figure(
     note = points.layout + (f"; {apart} without a direction along the lower edge" if apart else "")
     return scatter(
         Points(points.of, points.ids(), points.position, columns, points.cluster_names),
-        title=f"Map of {points.of} of {points.layer}{'' if target is None else f', {target}'}",
+        title=f"Map of {points.of} of {points.layer}{f', {name}' if name else ''}",
         alt=f"Map of {len(points)} {points.of} of {points.layer}",
         note=note,
         color=color,

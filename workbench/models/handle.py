@@ -19,7 +19,7 @@ from workbench.models.canonize import canonical_copy, private_copy
 from workbench.models.code import code_identity
 from workbench.models.device import exactly, wake
 from workbench.models.edits import activation_edits, apply_weight_edits, check_edits
-from workbench.models.hooks import record
+from workbench.models.hooks import record, stoppable
 from workbench.models.layers import LayerTable, probe
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class ModelHandle:
 
     @contextmanager
     def edited(self, wrap: Callable[[Any], Any] | None = None, *, besides: Collection[str] = ()) -> Iterator[None]:
-        """Activation edits and exact products, for as long as the context lasts.
+        """What holds for every pass: activation edits, exact products, and that a cancelled job ends between modules.
 
         Parameters
         ----------
@@ -222,6 +222,7 @@ class ModelHandle:
         """
         with ExitStack() as stack:
             stack.enter_context(exactly(self.device))
+            stack.enter_context(stoppable(self.module))
             if self._changes:
                 changes = {k: wrap(v) if wrap else v for k, v in self._changes.items() if k not in besides}
                 stack.enter_context(record(self.module, changes, lambda layer, t: changes[layer](t)))

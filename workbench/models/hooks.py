@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from workbench.core.errors import ModelError
+from workbench.core.progress import current_token
 
-__all__ = ["patched_forward", "record", "tensor_of"]
+__all__ = ["patched_forward", "record", "stoppable", "tensor_of"]
 
 
 def tensor_of(layer: str, output: Any) -> Tensor:
@@ -51,6 +52,33 @@ def record(module: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor]
                 return changed
 
             stack.callback(children[layer].register_forward_hook(hook).remove)
+        yield
+
+
+@contextmanager
+def stoppable(module: nn.Module) -> Iterator[None]:
+    """Let a cancelled job end between two modules, in the forward pass and in backward passes through its graph.
+
+    A batch takes seconds in a large model; who presses Cancel waits for a module at most. Outside of jobs nothing is
+    hooked.
+    """
+    token = current_token()
+    if token is None:
+        yield
+        return
+
+    def check(*_: Any) -> None:
+        token.raise_if_cancelled()
+
+    def hook(_: nn.Module, __: Any, output: Any) -> None:
+        token.raise_if_cancelled()
+        if isinstance(output, Tensor) and output.grad_fn is not None:
+            output.grad_fn.register_prehook(check)  # holds the token alone, which may be asked from any thread
+
+    with ExitStack() as stack:
+        for child in module.modules():
+            if next(child.children(), None) is None:
+                stack.callback(child.register_forward_hook(hook).remove)
         yield
 
 

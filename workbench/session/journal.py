@@ -1,14 +1,13 @@
 """The journal of a session: pins, kept in the store's folder beside the results, never pruned.
 
-Like tags, pins are people's own work and no result. Each model and data set has a folder of its own::
+Like tags, pins are people's own work and no result; see `keeper.py`. Each model and data set has a folder of its own::
 
     journal/DATA-MODEL/order.json          order of the pins, and which were removed last
     journal/DATA-MODEL/3f9a….still.json    the still
     journal/DATA-MODEL/3f9a….json          all the rest
 
-Everything that changes holds one lock; each file is written under a temporary name and renamed. A process killed on the
-way leaves a pin that is whole or none: one that the order does not name yet comes last, a still without its pin goes
-with the next change.
+A process killed on the way leaves a pin that is whole or none: one that the order does not name yet comes last, a still
+without its pin goes with the next change.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -25,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from workbench.core.errors import BadValueError, DamagedEntryError, StoreError, UnknownNameError
+from workbench.session.keeper import Keeper
 from workbench.session.pins import Pin, PinnedStill, lost
 from workbench.store.files import read_json, remove, write_json
-from workbench.store.locks import exclusive
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -58,9 +56,9 @@ class PinBook:
     def __init__(
         self, store: Store | None, named: Callable[[], Sequence[str]], made_with: Callable[[], Mapping[str, str]]
     ):
-        self._disk: Any = None if store is None else getattr(store, "disk", store)
+        self._keeper = Keeper(store, "journal")
         self._named, self.made_with = named, made_with
-        self._lock = threading.RLock()
+        self._lock = self._keeper.lock
         self._here: list[Pin] = []  # in memory only: no folder, or one that could not be written
         self._removed_here: list[tuple[int, Pin]] = []
         self._read: dict[Path, tuple[object, Pin]] = {}
@@ -248,21 +246,15 @@ class PinBook:
     # Inside -----------------------------------------------------------------------------------------------------------
 
     def _folder(self) -> Path | None:
-        root = getattr(self._disk, "path", None)
-        return None if root is None else Path(root) / "journal" / "-".join(self._named())
+        folder = self._keeper.folder
+        return None if folder is None else folder / "-".join(self._named())
 
     @contextmanager
     def _changing(self) -> Iterator[Path | None]:
         """The folder, while nobody else changes it."""
-        folder = self._folder()
-        if folder is None:
-            with self._lock:
-                yield None
-            return
-        self._disk.prepare()
-        lock = Path(self._disk.path) / "locks" / f"journal-{folder.name}.lock"
-        with self._lock, exclusive(lock, what="the journal", wait=True):
-            yield folder
+        name = "-".join(self._named())
+        with self._keeper.changing(name, what="the journal") as folder:
+            yield None if folder is None else folder / name
 
     def _own(self, wanted: Pin | str) -> str:
         """The id of a pin that may be changed here."""

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.core.errors import CancelledError, WorkbenchError
-from workbench.core.progress import CancelToken, SilentProgress
+from workbench.core.progress import CancelToken, SilentProgress, stopping_at
 
 __all__ = ["Job", "JobFacts", "Lane", "current_job"]
 
@@ -206,9 +206,8 @@ class Job:
             return
         before, _here.job = getattr(_here, "job", None), self
         try:
-            assert self._call is not None
             self.progress.token.raise_if_cancelled()
-            result = self._context.run(self._call)
+            result = self._context.run(self._under_token)
         except CancelledError as error:
             self.state = "cancelled"
             self._end(error=error)
@@ -220,6 +219,11 @@ class Job:
             self._end(result=result)
         finally:
             _here.job = before
+
+    def _under_token(self) -> Any:
+        assert self._call is not None
+        with stopping_at(self.progress.token):  # noticed far below too, between two modules of the model
+            return self._call()
 
     def _end(self, *, result: Any = None, error: BaseException | None = None) -> None:
         with self._lock:

@@ -1,23 +1,19 @@
 """Notes and labels that people give to components, kept in the store's folder beside the results, never pruned.
 
-Like tags and pins they are people's own work and no result: a file per model, ``notes/MODEL.json``, changed under one
-lock and replaced as a whole. A label belongs to the weights it was given for: other weights are another file.
+Like tags and pins they are people's own work and no result: a file per model, ``notes/MODEL.json``. A label belongs to
+the weights it was given for: other weights are another file.
 """
 
 from __future__ import annotations
 
 import datetime
-import logging
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.core.errors import BadValueError, DamagedEntryError, StoreError
+from workbench.core.errors import BadValueError, StoreError
 from workbench.core.ids import ComponentId, Fingerprint
-from workbench.store.files import read_json, write_json
-from workbench.store.locks import exclusive
+from workbench.session.keeper import Keeper, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +21,6 @@ if TYPE_CHECKING:
     from workbench.store import Store
 
 __all__ = ["LABEL_MOST", "NOTE_MOST", "ComponentNotes", "Note"]
-
-logger = logging.getLogger(__name__)
 
 LABEL_MOST, NOTE_MOST = 120, 4000
 """Characters of a label and of a note at most."""
@@ -72,11 +66,8 @@ class ComponentNotes:
     """
 
     def __init__(self, store: Store | None, model: Callable[[], Fingerprint], check: Callable[[Any], str]):
-        self._disk: Any = getattr(store, "disk", store)
+        self._keeper = Keeper(store, "notes")
         self._model, self._check = model, check
-        self._lock = threading.Lock()
-        self._here: dict[str, Note] = {}
-        self._read: tuple[Any, dict[str, Note]] | None = None
         self._listeners: list[Callable[[], None]] = []
 
     def all(self) -> dict[str, Note]:
@@ -87,23 +78,7 @@ class ComponentNotes:
         StoreError
             If their file was damaged.
         """
-        path = self._path()
-        if path is None:
-            return dict(self._here)
-        try:
-            facts = path.stat()
-            seen = facts.st_mtime_ns, facts.st_size, facts.st_ino
-            if self._read is None or self._read[0] != seen:
-                record = read_json(path)
-                self._read = seen, {} if record is None else {k: Note(**v) for k, v in record["notes"].items()}
-            return dict(self._read[1])
-        except FileNotFoundError:
-            return {}
-        except (DamagedEntryError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(
-                f"The notes on {self._model()} cannot be read: {path} is not as it was written.",
-                hint="Put a copy of the file in its place, or remove it to begin anew.",
-            ) from error
+        return self._notes(self._keeper.read(self._model().digest, what=self._what))
 
     def of(self, component: Any) -> Note:
         """What was written about a component; an empty note if nothing was."""
@@ -130,17 +105,23 @@ class ComponentNotes:
         address = self._check(component)
         label, note = _label(label), _text("note", note, NOTE_MOST)
 
-        def change(old: dict[str, Note]) -> dict[str, Note]:
+        def change(record: Record | None) -> Record | None:
+            old = self._notes(record)
             was = old.get(address, Note())
             now = Note(was.label if label is None else label, was.note if note is None else note, was.time)
             if now == was:
-                return old
-            stamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+                return record
+            changed.append(address)
             rest = {k: v for k, v in old.items() if k != address}
-            return {**rest, address: Note(now.label, now.note, stamp)} if now else rest
+            if now:
+                stamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+                rest[address] = Note(now.label, now.note, stamp)
+            notes = {one: asdict(rest[one]) for one in _in_order(rest)}
+            return {"model": str(self._model()), "digest": self._model().digest, "notes": notes}
 
-        new, is_new = self._change(change)
-        if is_new:
+        changed: list[str] = []
+        new = self._notes(self._keeper.change(self._model().digest, change, what=self._what))
+        if changed:
             for call in list(self._listeners):
                 call()
         return new.get(address, Note())
@@ -160,27 +141,18 @@ class ComponentNotes:
 
     # Inside -----------------------------------------------------------------------------------------------------------
 
-    def _change(self, change: Callable[[dict[str, Note]], dict[str, Note]]) -> tuple[Mapping[str, Note], bool]:
-        path = self._path()
-        if path is None:
-            with self._lock:
-                old = self._here
-                self._here = change(dict(old))
-                return self._here, self._here != old
-        self._disk.prepare()
-        model = self._model()
-        lock = Path(self._disk.path) / "locks" / f"notes-{model.digest}.lock"
-        with self._lock, exclusive(lock, what=f"the notes on {model}", wait=True):
-            old = self.all()
-            new = change(dict(old))
-            if new != old:
-                notes = {address: asdict(new[address]) for address in _in_order(new)}
-                write_json(path, {"model": str(model), "digest": model.digest, "notes": notes})
-        return new, new != old
+    @property
+    def _what(self) -> str:
+        return f"the notes on {self._model()}"
 
-    def _path(self) -> Path | None:
-        folder = getattr(self._disk, "path", None)
-        return None if folder is None else Path(folder) / "notes" / f"{self._model().digest}.json"
+    def _notes(self, record: Record | None) -> dict[str, Note]:
+        try:
+            return {} if record is None else {k: Note(**v) for k, v in record["notes"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"The notes on {self._model()} cannot be read: their file is not as it was written.",
+                hint="Put a copy of the file in its place, or remove it to begin anew.",
+            ) from error
 
 
 def _in_order(addresses: Iterable[str]) -> list[str]:

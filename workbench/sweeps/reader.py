@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
+
+from workbench.core.progress import current_token
 
 if TYPE_CHECKING:
     from workbench.data.base import Dataset
@@ -57,7 +59,12 @@ class Reader:
         """The next batch, as `Dataset.batch` gives it."""
         for ids in islice(self._left, self._ahead - len(self._coming)):
             self._coming.append(self._threads.submit(self._read, ids))
-        return self._coming.popleft().result()
+        coming, token = self._coming.popleft(), current_token()
+        while (
+            token is not None and not wait([coming], timeout=0.1).done
+        ):  # a cancelled sweep does not wait for the disk
+            token.raise_if_cancelled()
+        return coming.result()
 
     def _read(self, ids: np.ndarray) -> tuple[Tensor, list[int], list[Any]]:
         x, read, skipped = self.data.batch(ids.tolist())

@@ -4,8 +4,9 @@ class TestMinePage(PageSuite):
     def make(self, session, **view):
         return MyWidget(session, **view)
 
-They export the widget, cut the network, and open the file: it draws, obeys the keyboard, links with another widget,
-asks for nothing, has no finding of axe-core that is serious, and fits a narrow page, in light and dark.
+They export the widget once, cut the network, and open the file afresh for each test: it draws, obeys the keyboard,
+links with another widget, asks for nothing, has no finding of axe-core that is serious, and fits a narrow page, in
+light and dark.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ from typing import Any
 
 import pytest
 
-from workbench.testing.browser import browser
+from workbench.testing.browser import browser, chromium
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import HOSTILE, WidgetTests
 
-__all__ = ["ExportedPage", "PageSuite", "chrome", "findings"]
+__all__ = ["ExportedPage", "Exports", "PageSuite", "chrome", "findings", "needs_browser"]
+
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+"""Marks of tests that drive a browser, for ``pytestmark``."""
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +54,19 @@ def findings(page: Any, *, within: str = ".wb") -> list[str]:
     ]
 
 
+# Until nothing has changed in the document for a while.
+_QUIET = """quiet => new Promise(done => {
+    let timer = 0;
+    const watch = new MutationObserver(() => again());
+    const again = () => {
+        clearTimeout(timer);
+        timer = setTimeout(() => (watch.disconnect(), requestAnimationFrame(() => requestAnimationFrame(done))), quiet);
+    };
+    watch.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+    again();
+})"""
+
+
 class ExportedPage:
     """An exported file in a browser without network.
 
@@ -60,29 +81,72 @@ class ExportedPage:
     """
 
     def __init__(self, chrome: Any, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False):
-        scheme = "dark" if dark else "light"
-        viewport = {"width": width, "height": height}
-        self.context = chrome.new_context(viewport=viewport, color_scheme=scheme, offline=True)
+        self.context = chrome.new_context(offline=True)
         self.page = self.context.new_page()
         self.errors: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
         self.page.on("request", lambda r: self.requests.append(r.url))
+        self.load(path, width=width, height=height, dark=dark)
+
+    def load(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        """Open a file afresh: nothing of what was open before is left but the browser's own tab."""
+        self.page.goto("about:blank")
+        self.errors.clear()
+        self.requests.clear()
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="no-preference")
         self.page.goto(path.resolve().as_uri())
         self.page.wait_for_selector("html[data-wb-ready]", timeout=20_000)
-        self.page.wait_for_timeout(400)
+        self.quiet()
+
+    def quiet(self, ms: int = 150) -> None:
+        """Wait until the page has not changed for so long."""
+        self.page.evaluate(_QUIET, ms)
 
     @property
     def asked_for(self) -> list[str]:
         """Requests that left the page."""
-        return [url for url in self.requests if not url.startswith(("blob:", "data:", "file:"))]
+        return [url for url in self.requests if not url.startswith(("blob:", "data:", "file:", "about:"))]
 
     def __enter__(self) -> ExportedPage:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.context.close()
+
+
+class Exports:
+    """What a suite exported, once, and one tab in which its tests open it one after the other."""
+
+    def __init__(self, suite: PageSuite, chrome: Any, folder: Path):
+        self.suite, self.chrome, self.folder = suite, chrome, folder
+        self.paths: dict[int, Path] = {}
+        self._tab: ExportedPage | None = None
+
+    def path(self, n: int = 1) -> Path:
+        """The file with the widget, `n` times."""
+        if n not in self.paths:
+            session = self.suite.new_session()
+            try:
+                self.paths[n] = self.suite.export(session, self.folder / f"page-{n}.html", n=n)
+            finally:
+                session.lane.close()
+        return self.paths[n]
+
+    def opened(self, *, n: int = 1, **how: Any) -> ExportedPage:
+        """The file, opened afresh."""
+        if self._tab is None:
+            self._tab = ExportedPage(self.chrome, self.path(n), **how)
+        else:
+            self._tab.load(self.path(n), **how)
+        return self._tab
+
+    def close(self) -> None:
+        """Close the tab."""
+        if self._tab is not None:
+            self._tab.context.close()
 
 
 class PageSuite(WidgetTests):
@@ -94,6 +158,7 @@ class PageSuite(WidgetTests):
         The widget's word in its class names: ``.wb-atlas``.
     """
 
+    pytestmark = needs_browser
     kind = ""
 
     def choose(self, widget: Any) -> None:
@@ -104,89 +169,100 @@ class PageSuite(WidgetTests):
         """What a widget says of what is selected, given its locator."""
         raise NotImplementedError
 
-    @contextlib.contextmanager
-    def exported(self, chrome: Any, session: FakeSession, path: Path, *, n: int = 1, **how: Any) -> Iterator[Any]:
-        """The widget, `n` times, as an opened page."""
+    def export(self, session: FakeSession, path: Path, *, n: int = 1) -> Path:
+        """Write a page with the widget, `n` times."""
         from workbench.widgets import export
 
         widgets = [self.make(session) for _ in range(n)]
         export(widgets, path)
         for widget in widgets:
             widget.close()
-        with ExportedPage(chrome, path, **how) as opened:
+        return path
+
+    @contextlib.contextmanager
+    def exported(self, chrome: Any, session: FakeSession, path: Path, *, n: int = 1, **how: Any) -> Iterator[Any]:
+        """The widget, `n` times, as an opened page of its own: for tests with a session of their own."""
+        with ExportedPage(chrome, self.export(session, path, n=n), **how) as opened:
             yield opened
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def exports(cls, chrome: Any, tmp_path_factory: Any) -> Iterator[Exports]:
+        """The widget on the suite's session, exported once for all tests of a class; each opens it afresh."""
+        made = Exports(cls(), chrome, tmp_path_factory.mktemp("pages"))
+        yield made
+        made.close()
 
     @pytest.mark.parametrize("dark", [False, True])
     @pytest.mark.parametrize("width", [360, 600, 1200])
-    def test_it_draws_without_network_and_fits(self, chrome, session, tmp_path, dark, width):
-        with self.exported(chrome, session, tmp_path / "page.html", width=width, dark=dark) as opened:
-            page = opened.page
-            assert page.locator(f'.wb-{self.kind}[data-theme="{"dark" if dark else "light"}"]').count() == 1
-            assert page.locator(f".wb-{self.kind} .wb-word").inner_text().startswith("Saved ")
-            assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-            assert opened.asked_for == [] and opened.errors == []
+    def test_it_draws_without_network_and_fits(self, exports, dark, width):
+        opened = exports.opened(width=width, dark=dark)
+        page = opened.page
+        assert page.locator(f'.wb-{self.kind}[data-theme="{"dark" if dark else "light"}"]').count() == 1
+        assert page.locator(f".wb-{self.kind} .wb-word").inner_text().startswith("Saved ")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        assert opened.asked_for == [] and opened.errors == []
 
     @pytest.mark.parametrize("dark", [False, True])
-    def test_axe_finds_nothing_serious(self, chrome, session, tmp_path, dark):
-        with self.exported(chrome, session, tmp_path / "page.html", dark=dark) as opened:
-            found = findings(opened.page)
-            assert found == [], "\n".join(found)
+    def test_axe_finds_nothing_serious(self, exports, dark):
+        found = findings(exports.opened(dark=dark).page)
+        assert found == [], "\n".join(found)
 
-    def test_text_can_be_twice_as_large(self, chrome, session, tmp_path):
-        with self.exported(chrome, session, tmp_path / "page.html", width=900) as opened:
-            opened.page.add_style_tag(content=".wb { font-size: 26px !important; }")
-            opened.page.wait_for_timeout(200)
-            lost = opened.page.evaluate(
-                """() => [...document.querySelectorAll('.wb :is(button, label, .wb-title, th, td)')]
-                    .filter(e => e.offsetParent && e.clientWidth > 4 && e.scrollWidth > e.clientWidth + 2
-                        && getComputedStyle(e).overflowX === 'hidden'
-                        && getComputedStyle(e).textOverflow !== 'ellipsis')
-                    .map(e => e.outerHTML.slice(0, 100))"""
-            )
-            assert lost == []
-            assert opened.page.evaluate("() => document.documentElement.scrollWidth") <= 900
+    def test_text_can_be_twice_as_large(self, exports):
+        opened = exports.opened(width=900)
+        opened.page.add_style_tag(content=".wb { font-size: 26px !important; }")
+        opened.quiet()
+        lost = opened.page.evaluate(
+            """() => [...document.querySelectorAll('.wb :is(button, label, .wb-title, th, td)')]
+                .filter(e => e.offsetParent && e.clientWidth > 4 && e.scrollWidth > e.clientWidth + 2
+                    && getComputedStyle(e).overflowX === 'hidden'
+                    && getComputedStyle(e).textOverflow !== 'ellipsis')
+                .map(e => e.outerHTML.slice(0, 100))"""
+        )
+        assert lost == []
+        assert opened.page.evaluate("() => document.documentElement.scrollWidth") <= 900
 
-    def test_the_keyboard_enters_acts_and_leaves(self, chrome, session, tmp_path):
-        with self.exported(chrome, session, tmp_path / "page.html") as opened:
-            page = opened.page
-            page.keyboard.press("?")
-            inside = f"() => Boolean(document.activeElement.closest('.wb-{self.kind}'))"
-            steps = 0
-            while not page.evaluate(inside):
-                page.keyboard.press("Tab")
-                steps += 1
-                assert steps < 5, "Tab does not reach the widget"
-            page.keyboard.press("?")
-            keys = page.locator(f'.wb-{self.kind} .wb-keys[aria-label="Keys"]')
-            assert keys.is_visible() and keys.locator("dt").count() >= 2
-            page.keyboard.press("Escape")
-            assert keys.is_hidden()
-            steps = 0
-            while page.evaluate(inside):  # no trap: Tab leaves again
-                page.keyboard.press("Tab")
-                steps += 1
-                assert steps < 60, "Tab does not leave the widget"
-            assert opened.errors == []
+    def test_the_keyboard_enters_acts_and_leaves(self, exports):
+        opened = exports.opened()
+        page = opened.page
+        page.keyboard.press("?")
+        inside = f"() => Boolean(document.activeElement.closest('.wb-{self.kind}'))"
+        steps = 0
+        while not page.evaluate(inside):
+            page.keyboard.press("Tab")
+            steps += 1
+            assert steps < 5, "Tab does not reach the widget"
+        page.keyboard.press("?")
+        keys = page.locator(f'.wb-{self.kind} .wb-keys[aria-label="Keys"]')
+        assert keys.is_visible() and keys.locator("dt").count() >= 2
+        page.keyboard.press("Escape")
+        assert keys.is_hidden()
+        steps = 0
+        while page.evaluate(inside):  # no trap: Tab leaves again
+            page.keyboard.press("Tab")
+            steps += 1
+            assert steps < 60, "Tab does not leave the widget"
+        assert opened.errors == []
 
-    def test_reduced_motion_is_obeyed(self, chrome, session, tmp_path):
-        with self.exported(chrome, session, tmp_path / "page.html") as opened:
-            opened.page.emulate_media(reduced_motion="reduce")
-            moving = opened.page.evaluate(
-                """() => [...document.querySelectorAll('.wb *')].filter(e =>
-                    parseFloat(getComputedStyle(e).animationDuration) > 0.01
-                    || parseFloat(getComputedStyle(e).transitionDuration) > 0.01).length"""
-            )
-            assert moving == 0
+    def test_reduced_motion_is_obeyed(self, exports):
+        opened = exports.opened()
+        opened.page.emulate_media(reduced_motion="reduce")
+        moving = opened.page.evaluate(
+            """() => [...document.querySelectorAll('.wb *')].filter(e =>
+                parseFloat(getComputedStyle(e).animationDuration) > 0.01
+                || parseFloat(getComputedStyle(e).transitionDuration) > 0.01).length"""
+        )
+        assert moving == 0
 
-    def test_a_linked_pair_follows_without_kernel(self, chrome, session, tmp_path):
-        with self.exported(chrome, session, tmp_path / "page.html", n=2) as opened:
-            left, right = opened.page.locator(f".wb-{self.kind}").all()
-            before = self.reading(left)
-            assert before == self.reading(right)
-            self.choose(left)
-            opened.page.wait_for_timeout(300)
-            assert before != self.reading(left) == self.reading(right)
-            assert opened.errors == [] and opened.asked_for == []
+    def test_a_linked_pair_follows_without_kernel(self, exports):
+        opened = exports.opened(n=2)
+        left, right = opened.page.locator(f".wb-{self.kind}").all()
+        before = self.reading(left)
+        assert before == self.reading(right)
+        self.choose(left)
+        opened.quiet()
+        assert before != self.reading(left) == self.reading(right)
+        assert opened.errors == [] and opened.asked_for == []
 
     def test_hostile_text_is_text(self, chrome, tmp_path):
         session = FakeSession(classes=(HOSTILE, "b", "c"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from workbench.data.torch_data import TorchData
 from workbench.data.transforms import Transform
 
-__all__ = ["CLASSES", "SMALL", "Counter", "Listed", "Small", "small_data", "small_net"]
+__all__ = ["CLASSES", "SMALL", "Counter", "Listed", "Nap", "Small", "drowsy_net", "small_data", "small_net"]
 
 CLASSES = ("ant", "bee", "<b>cow</b>", "dog")
 SMALL = Transform(size=12, resize_short=12, mean=(0.5,), std=(0.25,), interpolation="bilinear")
@@ -40,6 +41,33 @@ def small_net(**options: Any) -> Small:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         return Small(**options).eval()
+
+
+class _Slept(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        time.sleep(Nap.seconds)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, seed: Tensor) -> Tensor:
+        time.sleep(Nap.seconds)
+        return seed
+
+
+class Nap(nn.Module):
+    """Hands on what it gets, after ``Nap.seconds``, forward and backward: a module of a large network."""
+
+    seconds = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the same numbers."""
+        return _Slept.apply(x)
+
+
+def drowsy_net(n: int = 40) -> nn.Module:
+    """Give the small network with `n` naps before it, which take no time until ``Nap.seconds`` is set."""
+    return nn.Sequential(nn.Sequential(*[Nap() for _ in range(n)]), small_net()).eval()
 
 
 class Listed:

@@ -94,10 +94,16 @@ class WidgetTests:
         """Construct the widget."""
         raise NotImplementedError
 
-    @pytest.fixture
-    def session(self) -> Iterator[FakeSession]:
+    @staticmethod
+    def new_session() -> FakeSession:
+        """A session with something selected."""
         made = FakeSession()
         made.selection.set(component="bn2/unit/17", sample=4)
+        return made
+
+    @pytest.fixture
+    def session(self) -> Iterator[FakeSession]:
+        made = self.new_session()
         yield made
         made.lane.close()
 

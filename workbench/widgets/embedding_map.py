@@ -9,15 +9,17 @@ import numpy as np
 import traitlets
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, StaleError, UnknownComponentError, UnknownSampleError, WorkbenchError
+from workbench.core.errors import BadValueError, StaleError, UnknownComponentError, UnknownSampleError
 from workbench.core.results import PointMap
-from workbench.session.deliver import deliver
-from workbench.widgets import linking, wire
+from workbench.widgets import class_column, linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
+from workbench.widgets.class_column import ChoosesClass
 from workbench.widgets.columns import first_column
 from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
+from workbench.widgets.map_fitting import Fitting
+from workbench.widgets.map_recorded import recorded_state, recordings
 from workbench.widgets.points import (
     blocks,
     check_filter,
@@ -37,13 +39,10 @@ __all__ = ["NeuronMap"]
 
 _MOST = 2_000_000
 _VALUES_BYTES = 1_500_000
-_RECORDED_BLOCKS = 48
-_RECORDED_NEAR = 4_000_000
-_FIT = ("by", "distance", "n_neighbours", "seed")
 
 
 @register_widget("map", shows=PointMap)
-class NeuronMap(SessionWidget):
+class NeuronMap(ChoosesClass, Fitting, SessionWidget):
     """A scatter of a layer's components, or of samples: those that are alike lie together.
 
     Coordinates by PCA are drawn at once; UMAP's take their place when they are ready, and are kept in the store. The
@@ -73,6 +72,7 @@ class NeuronMap(SessionWidget):
     Examples
     --------
     >>> NeuronMap(s, "bn2", color_by="class_relevance")  # doctest: +SKIP
+    >>> NeuronMap(s, "bn2", color_by="class_relevance", relevance_class="tiger cat")  # doctest: +SKIP
     >>> NeuronMap(position=xy, columns=frame, color_by="label")  # doctest: +SKIP
     """
 
@@ -166,6 +166,7 @@ class NeuronMap(SessionWidget):
         self._made_from = repr(source) if hasattr(source, "map_") else ""
         self.observe(lambda change: self._refit(), names=["projection"])
         self.observe(lambda change: self._retry(), names=["component", "sample"])
+        self.observe(lambda change: self._choose_class(), names=["relevance_class"])
         self.observe(lambda change: self._send_values(), names=["color_by", "size_by", "symbol_by", "filter"])
         record = _record_of(source)
         if self._is_given:
@@ -188,58 +189,7 @@ class NeuronMap(SessionWidget):
                 hint="Give it session.fit(EmbeddingMap(layer)), a session and a layer, or position= and columns=.",
             )
 
-    # Coordinates ------------------------------------------------------------------------------------------------------
-
-    _can_refit = False
-
-    def _method(self) -> Any:
-        from workbench.core.registry import METHODS
-
-        options = {name: getattr(self, name) for name in _FIT}
-        return METHODS["embedding-map"](self.layer, of=self.of, layout=self.projection, **options)
-
-    def _fit(self) -> None:
-        """PCA at once, where the map is not in the store yet; then the map itself."""
-        title = f"Map of {self.layer}"
-        if self.map is None:
-            self.submit(self._preview, topic="preview", title=title, quiet=True).add_done_callback(self._made)
-        self.submit(self._fitted, topic="map", title=title).add_done_callback(self._made)
-
-    def _preview(self, progress: Any = None) -> PointMap | None:
-        method = self._method()
-        try:
-            return None if self.session.has_fitted(method) else self.session.preview(method, progress=progress)
-        except WorkbenchError:  # what is in the way of a preview is in the way of the map, which tells
-            return None
-
-    def _fitted(self, progress: Any = None) -> PointMap:
-        return self.session.fit(self._method(), progress=progress).map_
-
-    def _made(self, job: Any) -> None:
-        made = job.result(0) if job.state == "done" else None
-        if made is not None and self.is_newest(job):
-            deliver(self._show_late, made, job)
-
-    def _show_late(self, made: PointMap, job: Any) -> None:
-        is_preview = job.topic == "preview"
-        if self._is_closed or not self.is_newest(job) or (is_preview and self.map is not None):
-            return
-        try:
-            self._show(made, is_preview=is_preview)
-        except WorkbenchError as error:
-            self._fail("columns", error, job.topic)
-            return
-        if not is_preview and self._problem and not self._failed_topics:
-            self._problem = {}
-        self._report()
-
-    def _refit(self) -> None:
-        if self._can_refit:
-            self._fit()
-
-    def _retry(self) -> None:
-        if self._can_refit and "map" in self._failed_topics:
-            self._fit()
+    # Coordinates and columns ------------------------------------------------------------------------------------------
 
     @property
     def is_preview(self) -> bool:
@@ -252,14 +202,19 @@ class NeuronMap(SessionWidget):
         for chosen in filter(None, (self.color_by, self.size_by, self.symbol_by)):
             check.known("column", chosen, names)
         check_filter(self.filter, names)
-        self.map, self._facts, self._all, self._still_tiles = made, names, values, {}
+        number = class_column.number_of(made, self.relevance_class)
+        self.map = class_column.for_class(made, number)
+        self._largest, self._facts, self._all, self._still_tiles = made, names, values, {}
         found = payload(made, facts, labels=self.labels)
+        found["classes"] = [[i, class_column.class_name(made, i)] for i in class_column.classes_of(made)]
         if found["layer"] and (has_tiles := self._has_tiles(made)):
             found |= {"has_tiles": has_tiles, "block": blocks(made.position)}
         with self.hold_sync():
             self.layer = made.layer
             self.color_by = self.color_by or first_column(facts)
             self._send_values()
+            self.relevance_class = number
+            self.of_class = class_column.class_payload(made, number)
             self.near = near_payload(made, found["digest"])
             self.points = {**found, "is_preview": is_preview, "can_refit": self._can_refit}
         self._has_worked = True
@@ -419,7 +374,9 @@ class NeuronMap(SessionWidget):
         """The map as a plotly figure, coloured by the same column, selection outlined."""
         known = set(self._map().ids())
         chosen = [one for one in self.selected() if one in known]
-        return self._map().plot(**{"color": self.color_by or None, "highlight": chosen or None, **options})
+        target = self.relevance_class if self.color_by == class_column.COLUMN else None
+        given = {"color": self.color_by or None, "highlight": chosen, "target": target}
+        return self._map().plot(**{**given, **options})
 
     def to_jscatter(self, **options: Any) -> Any:
         """The same points as a ``jscatter.Scatter``, which draws millions; the selected set stays in step.
@@ -459,30 +416,11 @@ class NeuronMap(SessionWidget):
 
     def recorded_state(self) -> dict[str, Any]:
         """In a page without a kernel all columns and neighbours are there."""
-        if self.map is None:
-            return {}
-        near = near_payload(self.map, self.points["digest"], _RECORDED_NEAR)
-        return {"points": {**self.points, "is_recorded": True, "can_refit": False}, "values": self._all, "near": near}
+        return recorded_state(self)
 
     def recordings(self, wanted: Offer) -> Iterator[Recording]:
-        """Sheets of pictures, those of wanted points first."""
-        if not self.points.get("has_tiles"):
-            return
-        made, block = self._map(), np.asarray(self.points["block"])
-        rows = {one: row for row, one in enumerate(made.ids())}
-        listed = [
-            rows[one] for one in (wanted.components if made.of == "components" else wanted.samples) if one in rows
-        ]
-        listed += [rows[one] for one in self.table().index]
-        order = list(dict.fromkeys(int(block[row]) for row in [*listed, *range(len(made))]))
-        for number in order[:_RECORDED_BLOCKS]:
-            members = np.flatnonzero(block == number).tolist()
-            body = {"digest": self.points["digest"], "rows": members, "size": 64}
-            yield Recording(
-                lambda members=members: self._tiles(members, 64),  # type: ignore[misc]
-                question=("tiles", body),
-                what="sheets of pictures",
-            )
+        """Relevance by class; then sheets of pictures, those of wanted points first."""
+        return recordings(self, wanted)
 
     def describe(self) -> str:
         if self.map is None:

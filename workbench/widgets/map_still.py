@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.core.results import PointMap
+from workbench.widgets.class_column import COLUMN, class_name
 from workbench.widgets.columns import scale_of
 from workbench.widgets.points import in_words, passing
 from workbench.widgets.scatter import colours_of, scatter
@@ -34,13 +36,17 @@ def still_of(widget: NeuronMap) -> Still:
     name = widget.color_by
     values = np.asarray(made.columns[name]) if name in made.columns else None
     colours, legend = colours_of(name, values, made.cluster_names, widget.palette)
+    said = name.replace("_", " ")
+    if name == COLUMN and widget.relevance_class is not None:
+        said = f"relevance for {class_name(made, widget.relevance_class)}"
+        legend = replace(legend, title=said) if legend else None
     sizes = _sizes(made, widget.size_by)
     picture = scatter(
         made.position, colours, shown=shown, sizes=sizes, members=members, selected=selected, near=near,
         box=widget.view_box,
     )  # fmt: skip
     what = f"{len(made)} {made.of if made.layer else 'points'}"
-    alt = f"Scatter of {what}{f' of {made.layer}' if made.layer else ''}, coloured by {name or 'nothing'}"
+    alt = f"Scatter of {what}{f' of {made.layer}' if made.layer else ''}, coloured by {said or 'nothing'}"
     notes = _on_layout(made, is_preview=widget.is_preview)
     if members or selected >= 0:
         parts = [f"{len(members)} in the set"] if members else []

@@ -18,7 +18,8 @@ from workbench.core.registry import METHODS, WIDGETS
 from workbench.session.deliver import gate
 from workbench.session.pins import Pin, PinnedStill, new_pin
 from workbench.widgets.choosing import session_of
-from workbench.widgets.stills import HTML_BYTES, Still, png_of
+from workbench.widgets.still_png import png_of
+from workbench.widgets.stills import HTML_BYTES, Still
 
 __all__ = ["journal_of", "pin_of", "view_of"]
 

@@ -10,7 +10,6 @@ import numpy as np
 import traitlets
 
 from workbench.core import check
-from workbench.core.bars import Bars
 from workbench.core.errors import BadValueError, CancelledError, DataError, StaleError, UnknownSampleError
 from workbench.core.words import count
 from workbench.session.deliver import deliver
@@ -23,7 +22,8 @@ from workbench.widgets.keeping import Offer
 from workbench.widgets.pacing import Paced
 from workbench.widgets.recording import Recording
 from workbench.widgets.sample_rows import SampleRows, outlined, with_columns
-from workbench.widgets.stills import Picture, Still
+from workbench.widgets.sample_still import IN_STILL, bars_of, still_of
+from workbench.widgets.stills import Still
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["SampleGrid"]
 
 _MOST = 10_000_000
-_IN_STILL = 24
 _PAGE = 64  # thumbnails of a page that is recorded
 _RECORDED = 1024
-_BARS = 40
 _LONG_S = 0.3  # work on the model that took longer may have stored something
 
 
@@ -334,19 +332,7 @@ class SampleGrid(SessionWidget):
         by : str
             Column that divides them; what they are grouped by, else the label, if not given.
         """
-        rows, by = self._rows(), by or self.group_by or "label"
-        check.known("column", by, rows.names)
-        (codes, names), order = rows.groups(by), self._order()
-        totals = np.bincount(codes[order], minlength=len(names))
-        chosen = np.intersect1d(np.array(self.selected(), dtype=np.int64), order)
-        leading = sorted(np.argsort(-totals, kind="stable")[:_BARS].tolist())
-        leading = [i for i in leading if totals[i]] or [0]
-        series = {"on show": totals[leading].tolist()}
-        if len(chosen):
-            series["chosen"] = np.bincount(codes[chosen], minlength=len(names))[leading].tolist()
-        words = [names[i] or f"no {by}" for i in leading]
-        title = f"{count(len(order), 'sample')} by {by.replace('_', ' ')}"
-        return Bars(title, "samples", words, series).plot(**layout)
+        return bars_of(self, by or self.group_by or "label").plot(**layout)
 
     # Keeping ----------------------------------------------------------------------------------------------------------
 
@@ -357,54 +343,12 @@ class SampleGrid(SessionWidget):
         if self._known is not None:
             if self._still_masks != self.show_masks:
                 self._still_pictures, self._still_masks = {}, self.show_masks
-            wanted = [i for i in self._order()[:_IN_STILL].tolist() if i not in self._still_pictures]
+            wanted = [i for i in self._order()[:IN_STILL].tolist() if i not in self._still_pictures]
             made = self._pictures(wanted, 64, self.show_masks)
             self._still_pictures.update(zip(wanted, made, strict=True))
 
     def still(self) -> Still:
-        title = self.title or "Samples"
-        if self._known is None:
-            return Still(title, missing="The samples are being listed: `widget.wait()` waits for them.")
-        rows, table = self._known, self.table()
-        shown = [i for i in table.index[:_IN_STILL].tolist() if i in self._still_pictures]
-        pictures = [
-            Picture(self._still_pictures[i], self._words(rows.frame.loc[i]), self._caption(rows.frame.loc[i]))
-            for i in shown
-        ]
-        asked = [
-            count(len(table), "sample") if len(table) == len(rows) else f"{count(len(table))} of {count(len(rows))}",
-            f"with “{self.filter}”" if self.filter else "",
-            "only the chosen" if self.only_selected else "",
-            "" if self.sort == "sample" and self.ascending
-            else f"by {self.sort}{'' if self.ascending else ', largest first'}",
-        ]  # fmt: skip
-        notes = [self._counted(self.group_by or "label"), self._counted("tags") if rows.tags else ""]
-        if self.samples:
-            notes.append(f"{count(len(self.samples), 'sample')} chosen.")
-        if len(shown) < min(len(table), _IN_STILL):
-            notes.append("Thumbnails had not been fetched yet.")
-        listed = table.drop(columns=[f"tag:{name}" for name in rows.tags])
-        made = ", ".join(part for part in asked if part)
-        return Still(title, made, pictures, rows=listed, notes=[note for note in notes if note])
-
-    def _counted(self, by: str) -> str:
-        """How many on show there are of each, the most first."""
-        codes, names = self._rows().groups(by)
-        totals = np.bincount(codes[self._order()], minlength=len(names))
-        leading = [i for i in np.argsort(-totals, kind="stable").tolist() if totals[i]]
-        parts = [f"{names[i] or 'none'} {count(int(totals[i]))}" for i in leading[:8]]
-        rest = f" and {len(leading) - 8} more" if len(leading) > 8 else ""
-        return f"{by.replace('_', ' ').capitalize()}: {', '.join(parts)}{rest}." if parts else ""
-
-    def _caption(self, row: pd.Series) -> list[str]:
-        lines = [_reading(row, name) for name in self.overlay]
-        return [f"#{row.name}", *(line for line in lines if line)]
-
-    def _words(self, row: pd.Series) -> str:
-        parts = [f"Sample {row.name}", f"label {row['label']}" if row["label"] else ""]
-        parts += [f"prediction {row['prediction']}" if row["prediction"] else ""]
-        parts += [f"tags {', '.join(row['tags'])}" if row["tags"] else ""]
-        return ", ".join(part for part in parts if part)
+        return still_of(self)
 
     def offers(self) -> Offer:
         return Offer(samples=tuple(self._order()[:_RECORDED].tolist()))
@@ -445,16 +389,3 @@ def _no_column(name: str, rows: SampleRows) -> Any:
     except Exception as error:
         return error
     return None
-
-
-def _reading(row: pd.Series, name: str) -> str:
-    value = row[name] if name != "sample" else row.name
-    if isinstance(value, tuple):
-        return f"tags {', '.join(value)}" if value else ""
-    if name == "prediction" and value:
-        return f"predicted {value}"
-    if isinstance(value, (bool, np.bool_)):
-        return name.removeprefix("tag:") if value else ""
-    if isinstance(value, (float, np.floating)):
-        return f"{name.replace('_', ' ')} {value:.3g}" if np.isfinite(value) else ""
-    return str(value) if isinstance(value, str) else f"{name} {value}"

@@ -17,7 +17,7 @@ from workbench.core.errors import BadValueError
 from workbench.core.registry import WIDGETS
 from workbench.widgets.base import SessionWidget
 from workbench.widgets.choosing import session_of
-from workbench.widgets.stills import png_of
+from workbench.widgets.still_png import png_of
 
 __all__ = ["Board", "freeze", "put_out", "show", "update_still"]
 

@@ -108,10 +108,21 @@ export function shell({ model, el }, { kind, label, keys = [], canPin = true, on
     root.classList.toggle("wb-fixed", height > 0);
   });
 
+  // Opened from another widget: come into sight, and be seen to have.
+  let mark = 0;
+  state.on("opened", () => {
+    if (state.get("opened").kind !== kind) return;
+    root.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    root.classList.add("wb-opened");
+    clearTimeout(mark);
+    mark = setTimeout(() => root.classList.remove("wb-opened"), 1500);
+  });
+  state.later(() => clearTimeout(mark));
+
   // The still that lies beside a live view is for when there is none.
-  const mark = state.get("_still_mark");
-  if (mark) {
-    const hidden = h("style", {}, `.${mark}, .jp-OutputArea-child:has(.${mark}) { display: none !important; }`);
+  const beside = state.get("_still_mark");
+  if (beside) {
+    const hidden = h("style", {}, `.${beside}, .jp-OutputArea-child:has(.${beside}) { display: none !important; }`);
     document.head.append(hidden);
     state.later(() => hidden.remove());
   }

@@ -10,7 +10,7 @@ export class State {
     this.model = model;
     this.undo = [];
     this.twin = twinOf(model.get("_group"));
-    this.shared = new Set([...(model.get("_follows") || []), "hover"]);
+    this.shared = new Set([...(model.get("_follows") || []), "hover", "opened"]);
     this.calls = new Map();
     for (const field of model.get("_follows") || []) {
       const hear = () => this.hear(field);
@@ -46,6 +46,11 @@ export class State {
   // What lies under the pointer: for the other widgets; for Python only if someone there listens.
   hover(id) {
     if (this.twin.put("hover", id, this) && this.model.get("_wants_hover")) this.tellHover(id);
+  }
+
+  // Bring the widgets of a kind that share this selection into sight: a double click opens the card.
+  open(kind) {
+    this.twin.put("opened", { kind, at: performance.now() }, this);
   }
 
   say(values) {

@@ -6,7 +6,7 @@ import { sweepOf } from "./sweep.js";
 const KEYS = [
   ["up, down", "go from layer to layer"], ["right, left", "unfold or go in, fold or go out"], ["Home, End", "first, last"],
   ["letters", "next layer that begins so"], ["Space, click the box", "check, with all below"], ["Shift+Space", "check this one alone"],
-  ["Enter, click", "choose the layer"], ["*", "unfold all beside it"], ["Tab", "next control"],
+  ["Enter, click", "choose the layer"], ["Enter again, double click", "open the card of its first component"], ["*", "unfold all beside it"], ["Tab", "next control"],
 ];
 const KINDS = [["activations", "act"], ["relevances", "rel"], ["references", "ref"]];
 
@@ -79,7 +79,7 @@ function render({ model, el }) {
     const name = h("span", { class: "wb-t0" }, twist, box, h("span", { class: "wb-tree-label" }, rows.labels[i]), rows.kinds[i] ? h("span", { class: "wb-tree-kind" }, rows.kinds[i]) : null);
     name.style.setProperty("--depth", rows.depth[i]);
     const isLayer = rows.isLayer(i), reason = rows.reasons[i];
-    const node = h("div", { class: "wb-tree-line wb-tree-row", role: "treeitem", tabIndex: -1, "aria-level": rows.depth[i] + 1, title: rows.names[i], onclick: () => (focusOn(i, true), choose(i)) },
+    const node = h("div", { class: "wb-tree-line wb-tree-row", role: "treeitem", tabIndex: -1, "aria-level": rows.depth[i] + 1, title: rows.names[i], onclick: () => (focusOn(i, true), choose(i)), ondblclick: () => open(i) },
       name,
       h("span", { class: "wb-t1" }, isLayer ? grouped(rows.components[i]) : ""),
       h("span", { class: "wb-t2" }, rows.shapes[i]),
@@ -195,6 +195,13 @@ function render({ model, el }) {
     frame.say(`${rows.names[i]} chosen`);
   }
 
+  // The card of the selected component, if it is of this layer, else of the layer's first.
+  function open(i) {
+    if (!rows.isLayer(i) || rows.reasons[i]) return;
+    if (!String(state.get("component") || "").startsWith(`${rows.names[i]}/`)) first(rows.names[i]);
+    state.open("card");
+  }
+
   function check(i, alone = false) {
     const wanted = alone && rows.isUsable(i) ? [i] : rows.under(i);
     if (!wanted.length) return frame.say(rows.reasons[i] ? `Cannot be checked: it ${rows.reasons[i]}` : "There is nothing to check here");
@@ -250,7 +257,7 @@ function render({ model, el }) {
     else if (event.key === "ArrowLeft") {
       if (isOpen && !rows.isFiltered) toggle(current, false);
       else if (rows.parents[current] >= 0) to = shown.indexOf(rows.parents[current]);
-    } else if (event.key === "Enter") choose(current);
+    } else if (event.key === "Enter") rows.names[current] === state.get("layer") ? open(current) : choose(current);
     else if (event.key === " ") check(current, event.shiftKey);
     else if (event.key === "*") expand(new Set([...opened(), ...(rows.below[rows.parents[current]] || [0]).map((i) => rows.names[i])]));
     else if (event.key.length === 1) to = typeahead(event);

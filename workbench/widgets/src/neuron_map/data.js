@@ -18,7 +18,8 @@ export class Data {
     this.rows = this.index ? new Map(Array.from(this.index, (number, row) => [number, row])) : null;
     this.apart = given.apart ? array(given.apart) : null;
     this.block = given.block ? array(given.block) : null;
-    this.columns = given.columns;
+    this.columns = this.plain = given.columns;
+    this.largest = null;
     this.known = this.digest;
     this.values = {};
     this.take(values);
@@ -29,6 +30,18 @@ export class Data {
   // Columns come one by one where there are many; those that have come stay.
   take(values) {
     for (const [name, packed] of Object.entries(values || {})) this.values[name] = array(packed);
+    if (values?.class_relevance) this.largest = null;
+  }
+
+  // The relevance for one class stands in the column of the largest over all classes, until another is chosen.
+  takeClass(given) {
+    const is = Boolean(given?.facts) && given.values.shape[0] === this.n;
+    if (is || this.largest) {
+      this.largest ||= this.values.class_relevance || null;
+      this.values.class_relevance = is ? array(given.values) : this.largest;
+    }
+    this.columns = this.plain.map((one) => (is && one.name === "class_relevance" ? { ...given.facts, title: `relevance for ${given.name}` } : one));
+    if (!is) this.largest = null;
   }
 
   id(row) {

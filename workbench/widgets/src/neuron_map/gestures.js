@@ -111,7 +111,7 @@ export function gestures(map, canvas, { tool, pick, toggle, extend, choose, memb
         map.reveal(next);
         say(next);
       }
-    } else if (event.key === "Enter") here() >= 0 && pick(here());
+    } else if (event.key === "Enter") here() >= 0 && (here() === map.selected ? open(here(), false) : pick(here()));
     else if (event.key === " ") here() >= 0 && toggle(here());
     else if (event.key === "+" || event.key === "=") map.zoomAt(1.35, map.focus >= 0 ? map.focus : map.selected);
     else if (event.key === "-") map.zoomAt(1 / 1.35, map.focus >= 0 ? map.focus : map.selected);

@@ -3,7 +3,7 @@ import { array, button, choice, empty, grouped, h, inks, number, paced, plural, 
 import { List } from "../atlas/list.js";
 import { Data } from "./data.js";
 import { gestures, rows as rowsOf } from "./gestures.js";
-import { Legend, words } from "./legend.js";
+import { Legend, titled, words } from "./legend.js";
 import { PointMap } from "./map.js";
 import { Panels } from "./panels.js";
 import { Thumbs } from "./thumbs.js";
@@ -11,7 +11,7 @@ import { Thumbs } from "./thumbs.js";
 const KEYS = [
   ["drag", "move the map, or draw with lasso, box or brush"], ["wheel, + −", "zoom"], ["0", "show all"],
   ["click, Enter", "select a point"], ["Ctrl-click, Space", "add to or take from the set"], ["Shift", "extend the set"],
-  ["Alt", "take from the set"], ["Shift-drag", "draw a box whatever the tool"], ["double click", "come close"],
+  ["Alt", "take from the set"], ["Shift-drag", "draw a box whatever the tool"], ["double click", "come close and open the card"], ["Enter on the selected", "open the card"],
   ["arrows", "go to the next point in a direction"], ["Shift-arrows", "move the map"], ["Esc", "clear the set"],
 ];
 const TOOLS = [
@@ -46,6 +46,7 @@ function render({ model, el }) {
   const start = empty("The map is on its way", "Points appear here once their layer has been swept; first by PCA, then by UMAP.");
 
   const colourBy = choice("Colour", (name) => state.put({ color_by: name }));
+  const classBy = choice("Class", (number) => state.put({ relevance_class: number === "" ? null : Number(number) }));
   const sizeBy = choice("Size", (name) => state.put({ size_by: name }));
   const symbolBy = choice("Symbol", (name) => state.put({ symbol_by: name }));
   const tool = segmented("Tool", TOOLS, (value) => state.put({ tool: value }));
@@ -56,7 +57,7 @@ function render({ model, el }) {
   const options = h("div", { class: "wb-map-options", role: "group", "aria-label": "Options", hidden: true }, sizeBy.node, symbolBy.node, lines.node, projection.node, pictures.node, linked.node);
   const more = h("button", { type: "button", class: "wb-button", "aria-expanded": "false", onclick: () => showOptions(options.hidden) }, "Options");
   const toggle = button("list", "List", () => state.put({ show_list: !isListOpen() }), { "aria-pressed": "false" });
-  tools.append(colourBy.node, tool.node, more, toggle);
+  tools.append(colourBy.node, classBy.node, tool.node, more, toggle);
   let drawnNeighbours = null;
 
   function tick(text, onchange, title = text) {
@@ -114,6 +115,7 @@ function render({ model, el }) {
     replace(caption, next.layout);
     const listed = data.columns.map((c) => ({ value: c.name, text: words(c.name) })), numbers = data.columns.filter((c) => c.kind !== "category").map((c) => ({ value: c.name, text: words(c.name) }));
     colourBy.update(listed.length ? listed : [{ value: "", text: "none" }], state.get("color_by"));
+    classBy.update([{ value: "", text: "largest of all" }, ...(next.classes || []).map(([value, text]) => ({ value, text }))], state.get("relevance_class") ?? "");
     sizeBy.update([{ value: "", text: "all alike" }, ...numbers], state.get("size_by"));
     symbolBy.update([{ value: "", text: "all alike" }, ...listed], state.get("symbol_by"));
     projection.node.hidden = !next.can_refit;
@@ -149,6 +151,9 @@ function render({ model, el }) {
   function encode() {
     if (!data.n) return;
     data.take(state.get("values"));
+    data.takeClass(state.get("of_class"));
+    classBy.select.value = state.get("relevance_class") ?? "";
+    classBy.node.hidden = !given.classes?.length || ![state.get("color_by"), state.get("size_by"), state.get("symbol_by"), ...Object.keys(state.get("filter") || {})].includes("class_relevance");
     const dark = root.dataset.theme === "dark";
     colour = data.colour(state.get("color_by"), state.get("palette"), dark);
     size = data.size(state.get("size_by"));
@@ -169,7 +174,7 @@ function render({ model, el }) {
     const items = data.sorted(colour.column?.name);
     data.rank = null;
     list.load(items);
-    const by = colour.column ? `by ${words(colour.column.name)}` : "by number";
+    const by = colour.column ? `by ${titled(colour.column)}` : "by number";
     replace(panels.count, data.nShown === data.n ? `All ${grouped(data.n)}` : `${grouped(data.nShown)} of ${grouped(data.n)}`);
     replace(orderWord, by);
     list.select(map.selected, { scroll: false });
@@ -286,7 +291,7 @@ function render({ model, el }) {
   }
 
   // From the reader ----------------------------------------------------------------------------------------------------
-  const sentence = (i) => [data.name(i), data.cluster(i), colour.column && colour.column.name !== "cluster" ? `${words(colour.column.name)} ${data.reading(i, colour.column.name)}` : "", Number.isFinite(rank(i)) ? `rank ${rank(i)} of ${grouped(data.nShown)}` : "filtered out"].filter(Boolean).join(", ");
+  const sentence = (i) => [data.name(i), data.cluster(i), colour.column && colour.column.name !== "cluster" ? `${titled(colour.column)} ${data.reading(i, colour.column.name)}` : "", Number.isFinite(rank(i)) ? `rank ${rank(i)} of ${grouped(data.nShown)}` : "filtered out"].filter(Boolean).join(", ");
 
   function pick(i) {
     byPointer = true;
@@ -332,7 +337,7 @@ function render({ model, el }) {
 
   gestures(map, canvas, {
     tool: () => state.get("tool"), pick, toggle: toggleMember, extend, choose, members: () => map.members, hover,
-    leave: () => hideTip(), say: (i) => frame.say(sentence(i)), open: (i) => { pick(i); map.glideTo(i, Math.max(map.view.s * 2.5, map.fitting * 4)); },
+    leave: () => hideTip(), say: (i) => frame.say(sentence(i)), open: (i, comesClose = true) => { pick(i); state.open(ONE === "sample" ? "heatmap" : "card"); if (comesClose) map.glideTo(i, Math.max(map.view.s * 2.5, map.fitting * 4)); },
   });
 
   // A point is pointed at from beside the map
@@ -346,7 +351,7 @@ function render({ model, el }) {
     if (i !== map.hover || i < 0) return;
     const thumb = h("canvas", { class: "wb-tip-picture", width: 192, height: 192 });
     tip.dataset.i = i;
-    const listed = data.columns.filter((c) => c.name !== "cluster" && data.values[c.name]).slice(0, 8).map((c) => [h("dt", {}, words(c.name)), h("dd", {}, data.reading(i, c.name))]);
+    const listed = data.columns.filter((c) => c.name !== "cluster" && data.values[c.name]).slice(0, 8).map((c) => [h("dt", {}, titled(c)), h("dd", {}, data.reading(i, c.name))]);
     const title = data.labels || data.of !== "components" ? data.name(i) : data.id(i);
     replace(tip, thumbs.isAvailable ? thumb : null, h("div", {}, h("strong", {}, title), data.cluster(i) ? h("div", { class: "wb-tip-cluster" }, data.cluster(i)) : null, h("dl", {}, listed)));
     tip.hidden = false;
@@ -415,7 +420,8 @@ function render({ model, el }) {
   sight.observe(root);
 
   state.on("points", load);
-  state.on(["color_by", "size_by", "symbol_by", "palette", "values"], encode);
+  state.on(["color_by", "size_by", "symbol_by", "palette", "values", "of_class"], encode);
+  state.on("relevance_class", () => (classBy.select.value = state.get("relevance_class") ?? ""));
   state.on(["filter", "only_linked"], () => { linked.update(Boolean(state.get("only_linked"))); filter(); });
   state.on([ONE, SET], follow);
   state.on("near", () => { near.row = -1; if (data.n) findNear(); });

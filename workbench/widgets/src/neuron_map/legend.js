@@ -42,7 +42,7 @@ export class Legend {
 
   loadColour(wanted) {
     const { column, scale } = this, isGroups = scale.kind === "category";
-    this.name.textContent = words(column.name);
+    this.name.textContent = titled(column);
     this.numbers.hidden = isGroups;
     this.groups.hidden = !isGroups;
     this.colour.classList.toggle("wb-legend-wide", isGroups);
@@ -104,14 +104,14 @@ export class Legend {
       const r = 4.5 * (0.55 + (1.35 * step) / (SIZES - 1)), value = size.low + (step / (SIZES - 1)) * (size.high - size.low);
       return h("span", { class: "wb-key" }, swatch(0, r, inks), number(value));
     });
-    replace(this.size, h("span", { class: "wb-label" }, `size: ${size.column.is_signed ? "distance of " : ""}${words(size.column.name)}${size.column.is_signed ? " from 0" : ""}`), marks);
+    replace(this.size, h("span", { class: "wb-label" }, `size: ${size.column.is_signed ? "distance of " : ""}${titled(size.column)}${size.column.is_signed ? " from 0" : ""}`), marks);
   }
 
   loadSymbol(symbol, inks) {
     this.symbol.hidden = !symbol;
     if (!symbol) return replace(this.symbol);
     const keys = symbol.labels.map((label, i) => h("span", { class: "wb-key", title: `${SYMBOLS[i]}: ${label}` }, swatch(i, 5, inks), h("span", { class: "wb-key-text" }, label)));
-    replace(this.symbol, h("span", { class: "wb-label" }, `symbol: ${words(symbol.column.name)}`), keys);
+    replace(this.symbol, h("span", { class: "wb-label" }, `symbol: ${titled(symbol.column)}`), keys);
   }
 }
 
@@ -121,6 +121,8 @@ function said(wanted) {
   return low === null ? `≤ ${number(high)}` : high === null ? `≥ ${number(low)}` : `${number(low)} to ${number(high)}`;
 }
 
+// A column as it is called here: the relevance for one class by that class.
+export const titled = (column) => column.title || words(column.name);
 export const words = (name) => name.replaceAll("_", " ");
 
 function swatch(symbol, r, inks) {

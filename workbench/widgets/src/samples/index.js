@@ -5,7 +5,7 @@ import { Rows } from "./rows.js";
 import { Thumbs } from "./thumbs.js";
 
 const KEYS = [
-  ["click, Enter", "select a sample"], ["Ctrl-click, Space", "add to or take from the chosen"], ["Shift-click, Shift-arrows", "choose from here to there"],
+  ["click, Enter", "select a sample"], ["double click, Enter again", "open its heatmap"], ["Ctrl-click, Space", "add to or take from the chosen"], ["Shift-click, Shift-arrows", "choose from here to there"],
   ["drag", "choose what lies in the box"], ["Ctrl-drag, Alt-drag", "add it, take it away"], ["Ctrl+A", "choose all on show"], ["Esc", "choose nothing"],
   ["arrows, Page Up, Page Down", "go about"], ["Ctrl+Home, Ctrl+End", "first, last"],
   ["label:x  label=x", "filter: x in the label, the whole label"], ["origin<9  sample>=5", "filter: numbers"],
@@ -335,6 +335,7 @@ function render({ model, el }) {
     else if (event.ctrlKey || event.metaKey) toggle(at);
     else select(at);
   });
+  grid.node.addEventListener("dblclick", (event) => cellOf(event) && !event.ctrlKey && !event.metaKey && !event.shiftKey && state.open("heatmap"));
   grid.node.addEventListener("pointerover", (event) => {
     const cell = drag ? null : cellOf(event);
     const sample = cell ? grid.order[Number(cell.dataset.at)] : -1;
@@ -356,7 +357,7 @@ function render({ model, el }) {
       choose([]);
     } else if (!order.length) return;
     else if (control && event.key.toLowerCase() === "a") choose(Array.from(order));
-    else if (event.key === "Enter") select(grid.focus);
+    else if (event.key === "Enter") grid.order[grid.focus] === state.get("sample") ? state.open("heatmap") : select(grid.focus);
     else if (event.key === " ") toggle(grid.focus);
     else {
       const now = clamp(grid.focus, 0, last), [first, end] = grid.inRow(now);
