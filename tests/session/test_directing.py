@@ -15,7 +15,9 @@ from workbench.core.errors import (
     UnknownSampleError,
 )
 from workbench.data import PartWorld
+from workbench.data.planted import Planted
 from workbench.methods import PatternCAV
+from workbench.testing.small import small_data
 
 
 def cav(session, layer="relu_b", **options):
@@ -139,3 +141,13 @@ def test_planted_directions_are_those_of_each_artifact_alone(open_small, small):
     assert small.planted_directions("relu_b") == {}, "its data cannot leave anything out"
     with pytest.raises(BadValueError, match="pooling"):
         session.planted_directions("relu_b", pooling="sum")
+
+
+def test_of_data_that_come_twice_the_planted_direction_is_that_of_the_twins(open_small):
+    twins = Planted(small_data(), "colour_cast")
+    session = open_small(data=twins)
+    (name,) = found = session.planted_directions("relu_b", pooling="mean")
+    values = np.asarray(session.activations("relu_b", pooling="mean").values, np.float64)
+    difference = (values[24:] - values[:24]).mean(0)
+    assert name == "colour_cast"
+    np.testing.assert_allclose(found[name], difference / np.linalg.norm(difference), atol=1e-4)

@@ -253,6 +253,16 @@ def test_the_direction_is_localised_in_the_sample_and_for_the_target(viewer, ses
     assert viewer.wait() and len(viewer.place["maps"]) == 2 and "square" in viewer.place["maps"][1]["title"]
 
 
+def test_coming_back_to_a_sample_keeps_its_map(viewer, session):
+    session.selection.sample = 9
+    assert viewer.wait() and viewer.place["sample"] == 9
+    session.delay = 0.3
+    session.selection.sample = 12
+    time.sleep(0.1)
+    session.selection.sample = 9  # while the map of the other is on its way
+    assert viewer.wait() and viewer.place["sample"] == 9
+
+
 def test_keeping_selects_the_direction_as_a_component(viewer, session):
     address = viewer.directions().index[1]
     viewer.direction = address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -208,35 +209,25 @@ class Directing(Tables):
         one, data = self.model.layers.usable(layer), self.data
         check.one_of("pooling", pooling, _POOLINGS)
         check.positive("n", n)
-        make_clean, has = getattr(data, "clean", None), getattr(data, "has_artifact", None)
-        if make_clean is None or has is None:
-            return {}
-        names = tuple(getattr(data, "artifact_names", ("artifact",)))
-        planted = np.asarray(getattr(data, "planted", np.asarray(has)[:, None]), dtype=bool)
+
+        def rows(ids: np.ndarray, clean: Dataset | None = None) -> tuple[np.ndarray, np.ndarray]:
+            if clean is None:
+                return self.pooled(one.name, ids, pooling=pooling, progress=progress)
+            return self._computed_rows(one, ids, pooling, progress, clean)
+
         found: dict[str, np.ndarray] = {}
-        for place, name in enumerate(names):
-            ids = np.flatnonzero(planted[:, place] & (planted.sum(1) == 1))
-            if len(ids) == 0:
-                continue
-            ids = np.unique(ids[np.linspace(0, len(ids) - 1, min(n, len(ids))).round().astype(int)])
-            both = [self._compared_rows(one, ids, pooling, is_clean, progress) for is_clean in (False, True)]
-            difference = (both[0].astype(np.float64) - both[1]).mean(0)
-            size = float(np.linalg.norm(difference))
-            if size > 0:
-                found[str(name)] = (difference / size).astype(np.float32)
+        for name, with_, without, clean in _counterparts(data, n):
+            (ids, values), (clean_ids, clean_values) = rows(with_), rows(without, clean)
+            # One that cannot be read costs its pair.
+            kept = np.isin(with_, ids) & np.isin(without, clean_ids)
+            on = values[np.searchsorted(ids, with_[kept])]
+            off = clean_values[np.searchsorted(clean_ids, without[kept])]
+            difference = on.sum(0, dtype=np.float64) - off.sum(0, dtype=np.float64)
+            if (size := float(np.linalg.norm(difference))) > 0:
+                found[name] = (difference / size).astype(np.float32)
         return found
 
     # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _compared_rows(
-        self, layer: Layer, ids: np.ndarray, pooling: str, is_clean: bool, progress: Progress | None
-    ) -> np.ndarray:
-        """Pooled activations of scenes as they are, or of the same ones without what was planted; kept."""
-        if not is_clean:
-            return self.pooled(layer.name, ids, pooling=pooling, progress=progress)[1]
-        data: Any = self.data
-        clean = data.clean().using(data.transform)
-        return self._computed_rows(layer, ids, pooling, progress, clean)[1]
 
     def _projected_references(self, table: ActivationTable, k: int, per_origin: int) -> ReferenceSet:
         origins, n = self.data.origins, len(self.data)
@@ -340,3 +331,34 @@ def _rows(values: Tensor, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows of some samples; all of them without a copy."""
     array = values.numpy()
     return ids, array if len(ids) == len(array) else array[ids]
+
+
+def _counterparts(data: Any, n: int) -> Iterator[tuple[str, np.ndarray, np.ndarray, Dataset | None]]:
+    """Per planted artifact its name, samples with it, their counterparts without it, and the data set of those if it is
+    another; at most `n`, spread evenly.
+    """
+    if getattr(data, "has_artifact", None) is None:
+        return
+    pairs = getattr(data, "pairs", None)
+    if pairs is not None:  # every sample twice in one data set
+        with_, without = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)[_spread(len(pairs), n)].T
+        if len(with_):
+            yield str(data.artifact_name), with_, without, None
+        return
+    if (make_clean := getattr(data, "clean", None)) is None:
+        return
+    clean = make_clean().using(data.transform)
+    names = tuple(getattr(data, "artifact_names", ("artifact",)))
+    planted = np.asarray(getattr(data, "planted", data.has_artifact[:, None]), dtype=bool)
+    for place, name in enumerate(names):
+        ids = np.flatnonzero(planted[:, place] & (planted.sum(1) == 1))
+        ids = ids[_spread(len(ids), n)]
+        if len(ids):
+            yield str(name), ids, ids, clean
+
+
+def _spread(length: int, n: int) -> np.ndarray:
+    """At most `n` places of so many, evenly."""
+    if length == 0:
+        return np.zeros(0, np.int64)
+    return np.unique(np.linspace(0, length - 1, min(n, length)).round().astype(np.int64))

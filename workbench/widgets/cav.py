@@ -348,6 +348,19 @@ class DirectionViewer(SessionWidget):
             self._made_for = None
             self._fetch()
 
+    def _put(self, trait: str, value: Any, job: Job) -> None:
+        """Take a result, unless the view has come back meanwhile to what it shows."""
+        if trait in ("tails", "place", "tested"):
+            wanted: dict[str, dict[str, Any]] = {
+                "tails": {"wanted": self.tail_size},
+                "place": {"sample": self._sample_shown(), "target": self.target or ""},
+                "tested": {"n_tested": self.n_tested, "n_random_asked": self.n_random},
+            }
+            now = wanted[trait]
+            if not self._is_of(value, self.shown) or any(value.get(k) != v for k, v in now.items()):
+                return
+        super()._put(trait, value, job)
+
     # The work, on the lane --------------------------------------------------------------------------------------------
 
     def _look(self, wish: Wish, progress: Any = None) -> None:
