@@ -12,7 +12,7 @@ from workbench.core import check
 from workbench.core.errors import BadValueError
 from workbench.core.results import ConceptSensitivity, DirectionSet
 from workbench.methods.base import Directs
-from workbench.session.deliver import deliver
+from workbench.session.deliver import deliver, gate
 from workbench.session.lane import Job
 from workbench.widgets import linking, wire
 from workbench.widgets.base import SessionWidget, on, register_widget
@@ -271,8 +271,9 @@ class DirectionViewer(SessionWidget):
         if wish == self._made_for and self.found.get("is_whole") and not is_underway:
             self._report()
             return
-        self._looked_on = None
-        self.submit(self._look, wish, topic="found", title=f"Directions in {wish.layer}")
+        with gate():  # or what is being delivered may ask for more of what has passed, and this would give way to it
+            self._looked_on = None
+            self.submit(self._look, wish, topic="found", title=f"Directions in {wish.layer}")
 
     def _fetch_again(self) -> None:
         """Where the sample or target changed; and all over, where the last attempt failed."""
@@ -290,7 +291,8 @@ class DirectionViewer(SessionWidget):
             if shown and not (self._is_of(self.tails, shown) and self.tails.get("wanted") == self.tail_size):
                 self.submit(self._tails, self.strip, self.tail_size, into="tails", title="Tails", quiet=True)
             self._fetch_place()
-            if not self.found["is_whole"] and self._made_for != self._looked_on:
+            is_wanted = self._made_for == self._wish()  # or what was asked for since would give way to it
+            if not self.found["is_whole"] and is_wanted and self._made_for != self._looked_on:
                 self._looked_on = wish = self._made_for
                 lacking = ", ".join(self.found["lacking"])
                 self.submit(self._look_on, wish, topic="found", title=lacking, quiet=not lacking)
