@@ -44,8 +44,8 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _HOMES = {
     "open_session": "workbench.session.session",
     "Session": "workbench.session.session",
-    "Target": "workbench.attribution.base",
     "Intervention": "workbench.core.effects",
+    "Target": "workbench.attribution.base",
     "show": "workbench.widgets",
     "export": "workbench.widgets",
     "data": "",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from workbench.core.bars import Bars
-from workbench.core.effects import Effect, Intervention
+from workbench.core.effects import Effect, Intervention, LeaveOneOut
 from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
 from workbench.core.registry import FIGURES as REGISTERED
 from workbench.core.results import (
@@ -66,6 +66,11 @@ def effect() -> Effect:
         n_planned=n,
         classes=(MARKUP, "b"),
     )
+
+
+def left_out() -> LeaveOneOut:
+    names = ("l/unit/1", "l/unit/2")
+    return LeaveOneOut(3, "top", MARKUP, 8.1, names, np.array([2.0, 1.0]), np.array([-2.5, 0.5]))
 
 
 def attribution(n=2, *, pictures=True, recorded=True, gap=0.03) -> Attribution:
@@ -160,6 +165,7 @@ FIGURES = {
     "attribution alone": lambda: attribution(1, pictures=False, recorded=False).plot(),
     "atlas": lambda: atlas().plot(),
     "effect": lambda: effect().plot(),
+    "leave one out": lambda: left_out().plot(),
     "bars": lambda: Bars(MARKUP, MARKUP, [MARKUP, "b"], {MARKUP: [1.0, 2.0]}, limits=[4.0, 0.0]).plot(),
     "atlas by words": lambda: atlas().plot(color=MARKUP),
     "atlas by cluster": lambda: atlas().plot(color="cluster", size="activation"),
@@ -317,7 +323,7 @@ def test_every_registered_figure_is_tried_here():
     one = attribution()
     sanity = SanityCheck(one, one, 0.25, 0)
     assert "rank correlation 0.25" in str(sanity.plot().layout.annotations)
-    made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity, effect())
+    made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity, effect(), left_out())
     made += (direction(), DirectionSet("l", "cav-x", (direction(),)), sensitivity())
     records = {type(r).__name__ for r in made}
     assert records | {"Bars"} == set(REGISTERED)

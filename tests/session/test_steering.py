@@ -68,7 +68,8 @@ def test_a_repeat_runs_nothing(small, counting):
 def test_what_is_known_so_far_is_handed_out(open_small):
     session, seen = open_small(), []
     final = session.steer(Intervention(f"{LAYER}/unit/2"), see=seen.append)
-    assert [len(one.samples) for one in seen] == [16, 24] and [one.is_complete for one in seen] == [False, True]
+    assert [len(one.samples) for one in seen] == [4, 16, 24]
+    assert [one.is_complete for one in seen] == [False, False, True]
     np.testing.assert_array_equal(seen[-1].after, final.after)
 
 
@@ -119,3 +120,83 @@ def test_suppression_does_what_first_order_relevance_predicts_on_a_linear_head(o
         share = float(ranking.scores[0])
         effect = session.steer(Intervention(ranking.components[0]), samples=[sample], controls=0)
         assert float(effect.change[0]) == pytest.approx(-share, rel=0.05, abs=1e-5)
+
+
+# One sample ---------------------------------------------------------------------------------------------------------
+
+
+def test_leading_outputs_before_and_after(small):
+    mine = [Intervention(f"{LAYER}/unit/2")]
+    before, after = small.outputs_under(3, mine)
+    rows = small.predict_under(3, mine, n=1, also=[0])
+    wanted = {int(before.argmax()), int(after.argmax()), 0}
+    assert {one.index for one in rows} == wanted and [r.before for r in rows] == sorted(before[list(wanted)])[::-1]
+    for one in rows:
+        assert (one.before, one.after) == (before[one.index], after[one.index])
+        assert one.probability_after == pytest.approx(float(torch.from_numpy(after).softmax(0)[one.index]), rel=1e-5)
+    same = small.predict_under(3, [], n=2)
+    assert [(one.index, one.before) for one in same] == [(i, logit) for i, _, logit, _ in small.predict(3, 2)]
+    assert all(one.change == 0 for one in same)
+    with pytest.raises(BadValueError, match="No output 99"):
+        small.predict_under(3, mine, also=[99])
+
+
+def test_a_map_under_interventions_is_that_of_a_variant_and_is_kept(small, counting):
+    mine = [Intervention(f"{LAYER}/unit/2"), Intervention("relu_a/unit/1", "boost", 0.5)]
+    base, held = small.explain(3), hooks(small)
+    found = small.explain_under(3, mine)
+    other = small.variant("off", small.edits(mine)).explain(3, target=f"logit:{int(base.target[0])}")
+    assert torch.equal(found.heatmap, other.heatmap) and torch.equal(found.score, other.score)
+    assert int(found.target[0]) == int(base.target[0]) and found.recipe not in ("", base.recipe)
+    assert hooks(small) == held and torch.equal(small.explain(3).heatmap, base.heatmap)
+    counter = counting(small)
+    again = small.explain_under(3, mine)
+    assert counter.calls == 0 and torch.equal(again.heatmap, found.heatmap)
+    assert small.explain_under(3, []).recipe == base.recipe
+    assert small.explain_under(3, [Intervention(f"{LAYER}/unit/2", "suppress", 0.0)]).recipe == base.recipe
+
+
+def test_each_component_is_left_out_alone(small):
+    found = small.leave_one_out(3, LAYER, n=3)
+    base = small.explain(3, record=[LAYER])
+    assert found.components == tuple(base.top(LAYER, 3).components) and found.score == float(base.score[0])
+    index = int(base.target[0])
+    for address, change in zip(found.components, found.change.tolist(), strict=True):
+        before, after = small.outputs_under(3, [Intervention(address)])
+        assert change == pytest.approx(float(after[index] - before[index]), abs=1e-6)
+    assert list(found.to_frame().columns) == ["relevance", "change"] and "leave one out of 3" in repr(found)
+
+
+def test_the_range_of_activations(small):
+    low, high = small.activation_range([f"{LAYER}/unit/1", f"{LAYER}/unit/2"])
+    _, rows = small.pooled(LAYER)
+    assert (low, high) == pytest.approx(tuple(np.quantile(rows[:, [1, 2]], [0.01, 0.99])), abs=1e-5)
+    with pytest.raises(UnknownComponentError):
+        small.activation_range(f"{LAYER}/unit/99")
+
+
+def test_samples_that_got_worse_come_worst_first(small):
+    found = small.steer(Intervention(f"{LAYER}/unit/2"), samples=24, controls=0)
+    other = small.variant("off", small.edits(Intervention(f"{LAYER}/unit/2")))
+    margins = []
+    for model in (small.model, other.model):
+        outputs = torch.cat([model(small.data.tensor(int(i)).unsqueeze(0)) for i in found.samples])
+        right = torch.as_tensor(found.labels)
+        rest = outputs.clone()
+        rest[torch.arange(24), right] = -torch.inf
+        margins.append((outputs[torch.arange(24), right] - rest.amax(1)).numpy())
+    np.testing.assert_allclose(found.margin_before, margins[0], atol=1e-5)
+    np.testing.assert_allclose(found.margin_after, margins[1], atol=1e-5)
+    worse = found.worse(50)
+    lost = (margins[0] > 0) & (margins[1] <= 0)
+    assert worse["is_lost"].sum() == lost.sum() and (np.diff(worse["is_lost"].astype(int)) <= 0).all()
+    assert len(worse) == ((margins[1] < margins[0]) | lost).sum()
+    assert (np.diff(worse["margin"][~worse["is_lost"]]) >= 0).all()
+    assert list(found.worse(2).index) == list(worse.index[:2])
+
+
+def test_a_population_is_left_between_its_controls(open_small):
+    session = open_small()
+    job = session.submit(session.steer, Intervention("relu_a/unit/0"), see=lambda effect: job.cancel())
+    job.wait(30)
+    assert job.state == "cancelled" and hooks(session) == 0

@@ -18,7 +18,7 @@ from workbench.core.results import Ranking, Result
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["OPERATIONS", "Effect", "Intervention", "interval"]
+__all__ = ["OPERATIONS", "Effect", "Intervention", "LeaveOneOut", "OutputChange", "interval"]
 
 OPERATIONS = {
     "suppress": "share that is taken away, 0 to 1",
@@ -129,6 +129,8 @@ class Effect(Result):
     n_planned : int
         Size of the population; more than `samples` while it runs.
     classes : tuple of str
+    margin_before, margin_after : (sample,) float32 array or None
+        By how much the true class, or where it is unknown the former decision, exceeds the largest other output.
     """
 
     interventions: tuple[Intervention, ...]
@@ -146,6 +148,8 @@ class Effect(Result):
     n_planned: int
     classes: tuple[str, ...] = ()
     recipe: str = ""
+    margin_before: np.ndarray | None = None
+    margin_after: np.ndarray | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -211,6 +215,31 @@ class Effect(Result):
         order = np.argsort(-np.abs(self.outputs), kind="stable")[:n]
         return [(self._name(int(i)), float(self.outputs[i])) for i in order]
 
+    def worse(self, n: int = 8) -> pd.DataFrame:
+        """The samples that the interventions made worse, worst first.
+
+        Those that were decided rightly and no longer are come first, then those whose margin fell most.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``sample``; columns ``margin`` (its change), ``before`` and ``after`` (names of the decisions),
+            ``label`` and ``is_lost``. Empty where the model takes no decisions.
+        """
+        import pandas as pd
+
+        columns = ["margin", "before", "after", "label", "is_lost"]
+        if self.margin_before is None or self.margin_after is None:
+            return pd.DataFrame([], columns=columns, index=pd.Index([], name="sample", dtype=np.int64))
+        change = self.margin_after - self.margin_before
+        # A margin below zero is another class than the true one; of a decision, that another one took its place.
+        lost = (self.margin_before > 0) & (self.margin_after <= 0)
+        rows = np.flatnonzero((change < 0) | lost)
+        rows = rows[np.lexsort((change[rows], ~lost[rows]))][:n]
+        names = (self.decision_before, self.decision_after, self.labels)
+        found = [[float(change[i]), *(self._name(int(one[i])) for one in names), bool(lost[i])] for i in rows]
+        return pd.DataFrame(found, columns=columns, index=pd.Index(self.samples[rows], name="sample"))
+
     def to_frame(self) -> pd.DataFrame:
         """One row per sample: score before, after and its change, decisions, true class."""
         import pandas as pd
@@ -248,6 +277,69 @@ class Effect(Result):
             float((self.decision_before[of] == label).mean()),
             float((self.decision_after[of] == label).mean()),
         )
+
+
+@dataclass(frozen=True)
+class OutputChange:
+    """One output of a sample before and after interventions.
+
+    Attributes
+    ----------
+    index : int
+    name : str
+    before, after : float
+    probability_before, probability_after : float
+        NaN where the model's outputs have none.
+    """
+
+    index: int
+    name: str
+    before: float
+    after: float
+    probability_before: float = math.nan
+    probability_after: float = math.nan
+
+    @property
+    def change(self) -> float:
+        """After minus before."""
+        return self.after - self.before
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LeaveOneOut(Result):
+    """What a sample's score becomes when each of its leading components is suppressed alone.
+
+    Attributes
+    ----------
+    sample : int
+    target_text, name : str
+        The score that is followed, and the output's name.
+    score : float
+        As it is.
+    components : tuple of str
+        Most relevant first.
+    relevance : (component,) float32 array
+    change : (component,) float32 array
+        Of the score, when the component is suppressed.
+    """
+
+    sample: int
+    target_text: str
+    name: str
+    score: float
+    components: tuple[str, ...]
+    relevance: np.ndarray
+    change: np.ndarray
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per component: its relevance, and the change of the score without it."""
+        import pandas as pd
+
+        data = {"relevance": self.relevance, "change": self.change}
+        return pd.DataFrame(data, index=pd.Index(list(self.components), name="component", dtype=object))
+
+    def __repr__(self) -> str:
+        return f"<leave one out of {len(self.components)} for {self.name or self.target_text} of sample {self.sample}>"
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import re
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from workbench.core.errors import ModelError, NotFiniteError
+from workbench.core.errors import BadValueError, ModelError, NotFiniteError
 from workbench.core.ids import Fingerprint
 from workbench.core.results import Edit
 from workbench.models.canonize import canonical_copy, private_copy
@@ -251,6 +252,27 @@ class ModelHandle:
         card = replace(self.card, name=name or f"{self.card.name}-variant")
         made = ModelHandle(self.base, card, device=self.device, edits=(*self.edits, *edits))
         made.layers.share_bases(self.layers)
+        return made
+
+    def steered(self, edits: Sequence[Edit]) -> ModelHandle:
+        """The model with further edits of activations, at once: network, layers and patches are shared with this one.
+
+        For a moment's question, where `variant` would copy and probe the network. It is not to be kept: who moves the
+        model to another device moves both.
+
+        Raises
+        ------
+        BadValueError
+            If an edit changes weights, which are shared.
+        """
+        if wrong := next((e for e in edits if e.is_weight_edit), None):
+            raise BadValueError(f'"{wrong.operation}" changes weights.', hint="Use variant: it copies the model.")
+        check_edits(edits, self.layers, self.module)
+        made = copy.copy(self)
+        made.edits = (*self.edits, *edits)
+        made._changes = activation_edits(made.edits, self.layers)
+        facts = f"{self.fingerprint.digest}{[e.describe() for e in edits]}".encode()
+        made.fingerprint = Fingerprint(hashlib.blake2b(facts, digest_size=16).hexdigest(), self.card.name)
         return made
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.methods.columns import label_names, named
-from workbench.session.steering import Steering
+from workbench.session.trying import Trying
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Samples"]
 
 
-class Samples(Steering):
+class Samples(Trying):
     """The part of a session that lists samples. See `Session`."""
 
     def samples(self, ids: Sequence[int] | None = None) -> pd.DataFrame:

@@ -26,14 +26,14 @@ from workbench.sweeps.plan import chosen_samples, subset_facts
 if TYPE_CHECKING:
     from workbench.attribution.targets import Start, Target
 
-__all__ = ["POPULATION", "Steering"]
+__all__ = ["POPULATION", "Steering", "listed"]
 
 POPULATION = 256
 """Samples that an effect is measured on where nothing else is said, spread evenly over the data."""
 
 _TAIL_BYTES = 512_000_000
 _MOST_MOVED = 20
-_STEERING_VERSION = 1
+_STEERING_VERSION = 2
 
 
 class Steering(Checking):
@@ -48,7 +48,7 @@ class Steering(Checking):
         ----------
         interventions : Intervention, or sequence of them
         """
-        return edits_of(_listed(interventions), self.model.layers)
+        return edits_of(listed(interventions), self.model.layers)
 
     def steer(
         self,
@@ -95,7 +95,7 @@ class Steering(Checking):
         NotFiniteError
             If an intervention drives the output out of what numbers can say.
         """
-        mine = _listed(interventions)
+        mine = listed(interventions)
         edits = edits_of(mine, self.model.layers)
         goal = self._rule_and_target(None, target)[1]
         controls = 0 if controls == 0 else check.positive("controls", controls, at_most=100)
@@ -137,20 +137,21 @@ class Steering(Checking):
         return made(dict(found), n_read)
 
     def outputs_under(self, sample: int, interventions: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The output for one sample before and after interventions.
+        """The output for one sample before and after interventions; none at all change nothing.
 
         Returns
         -------
         before, after : (class_,) float32 arrays
             With more axes where the model says more than one number per class.
         """
-        sample, mine = self._check_sample(sample), _listed(interventions)
+        sample = self._check_sample(sample)
+        mine = [] if isinstance(interventions, (list, tuple)) and not interventions else listed(interventions)
         edits = edits_of(mine, self.model.layers)
 
         def work() -> tuple[np.ndarray, np.ndarray]:
             if not mine:
-                output = self.model(self.data.tensor(sample).unsqueeze(0))
-                return output[0].cpu().numpy(), output[0].cpu().numpy()
+                output = self.model(self.data.tensor(sample).unsqueeze(0))[0].float().cpu().numpy()
+                return output, output.copy()
             layers = tuple(sorted({one.layer for one in mine}))
             tail = self._tail((sample,), layers, lambda: self.data.tensor(sample).unsqueeze(0))
             after = tail.run(activation_edits(edits, self.model.layers))
@@ -207,14 +208,14 @@ class Steering(Checking):
             for k in range(controls)
         ]
         rows: list[dict[str, Tensor]] = []
-        step = 16 if handle.device.type == "cpu" else 64
+        # Data often lie class by class; what is known so far should speak for all of them.
+        ids = np.random.default_rng(0).permutation(ids)
         progress.start("steering", len(ids))
-        for first in range(0, len(ids), step):
-            part = ids[first : first + step].tolist()
+        for part in _batches(ids, 16 if handle.device.type == "cpu" else 64):
             x, read, _ = self.data.batch(part)
             if read:
                 tail = self._tail(tuple(read), layers, partial(_same, x))
-                rows.append(self._steered_batch(tail, read, change, others, goal, watch))
+                rows.append(self._steered_batch(tail, read, change, others, goal, watch, progress))
                 if see is not None:
                     see(_joined(rows))
             progress.step(len(part))
@@ -223,8 +224,9 @@ class Steering(Checking):
         return _joined(rows)
 
     def _steered_batch(
-        self, tail: Tail, read: list[int], change: Any, others: Sequence[Any], goal: Target, watch: str
-    ) -> dict[str, Tensor]:
+        self, tail: Tail, read: list[int], change: Any, others: Sequence[Any], goal: Target, watch: str,
+        progress: Progress,
+    ) -> dict[str, Tensor]:  # fmt: skip
         labels = self.data.labels[read]
         start = goal.start(tail.output, labels=labels)
         pooled: list[Tensor] = []
@@ -240,17 +242,23 @@ class Steering(Checking):
                 "The interventions drive the output out of what numbers can say.", hint="Choose a smaller strength."
             )
         score = _score(goal, after, labels, start)
+        controls = []
+        for one in others:
+            progress.token.raise_if_cancelled()  # a slider waits for no more than one of these
+            controls.append(_score(goal, tail.run(one), labels, start) - start.score)
         found = {
             "sample": torch.tensor(read),
             "before": start.score.float(),
             "after": score,
-            "control": torch.stack([_score(goal, tail.run(one), labels, start) - start.score for one in others], 1)
-            if others
-            else torch.zeros(len(read), 0),
+            "control": torch.stack(controls, 1) if controls else torch.zeros(len(read), 0),
         }
         if after.ndim == 2:
             found["decision_before"], found["decision_after"] = tail.output.argmax(1), after.argmax(1)
             found["outputs"] = after - tail.output
+        if after.ndim == 2 and after.shape[1] > 1:
+            known = torch.as_tensor(labels, device=after.device)
+            right = torch.where((known >= 0) & (known < after.shape[1]), known, found["decision_before"])
+            found["margin_before"], found["margin_after"] = _margin(tail.output, right), _margin(after, right)
         if pooled:
             found["watched"], found["watched_after"] = pooled
         return {name: value.detach().cpu() for name, value in found.items()}
@@ -258,7 +266,9 @@ class Steering(Checking):
     def _effect(
         self, mine: Sequence[Intervention], target: str, watch: str, arrays: dict[str, Any], n_planned: int, recipe: str
     ) -> Effect:
-        ids = np.asarray(arrays["sample"])
+        order = np.argsort(np.asarray(arrays["sample"]), kind="stable")
+        arrays = {name: np.asarray(values)[order] for name, values in arrays.items()}
+        ids = arrays["sample"]
         nowhere = np.full(len(ids), -1)
         outputs = np.asarray(arrays["outputs"]).mean(0) if "outputs" in arrays else np.zeros(0, np.float32)
         return Effect(
@@ -277,6 +287,8 @@ class Steering(Checking):
             n_planned=n_planned,
             classes=self.model.classes,
             recipe=recipe,
+            margin_before=np.asarray(arrays["margin_before"]) if "margin_before" in arrays else None,
+            margin_after=np.asarray(arrays["margin_after"]) if "margin_after" in arrays else None,
         )
 
     def _moved(self, watch: str, arrays: dict[str, Any]) -> Ranking:
@@ -294,6 +306,18 @@ def _score(goal: Target, output: Tensor, labels: Any, at: Start) -> Tensor:
     return goal.start(output, labels=labels, at=at).score.float()
 
 
+def _batches(ids: np.ndarray, size: int) -> list[list[int]]:
+    """Batches of at most `size`; the first is a quarter of it, so that something is known soon."""
+    cuts = [size // 4, *range(size, len(ids), size)]
+    return [part.tolist() for part in np.split(ids, cuts) if len(part)]
+
+
+def _margin(output: Tensor, right: Tensor) -> Tensor:
+    """(sample,) by how much the right output exceeds the largest other one."""
+    own = output.gather(1, right[:, None])
+    return (own - output.scatter(1, right[:, None], float("-inf")).amax(1, keepdim=True))[:, 0].float()
+
+
 def _same(x: Tensor) -> Tensor:
     return x
 
@@ -302,7 +326,14 @@ def _joined(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
-def _listed(interventions: Any) -> list[Intervention]:
+def listed(interventions: Any) -> list[Intervention]:
+    """Interventions as a list.
+
+    Raises
+    ------
+    BadValueError
+        If there is none, or something else is among them.
+    """
     listed = [interventions] if isinstance(interventions, Intervention) else interventions
     if isinstance(listed, str) or not isinstance(listed, Sequence):
         raise BadValueError(

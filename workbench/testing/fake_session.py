@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChange
 from workbench.core.errors import IncompleteError, UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
 from workbench.core.progress import SilentProgress
@@ -21,6 +22,7 @@ from workbench.core.results import (
     Atlas,
     Attribution,
     ConceptSensitivity,
+    Edit,
     PointMap,
     Ranking,
     ReferenceSet,
@@ -569,6 +571,117 @@ class FakeSession:
         """A map per component."""
         self._begin("concept_maps")
         return np.stack([0.3 * self.heat(sample, 50 + ComponentId.parse(c).index) for c in components])
+
+    # Steering: each component pushes the outputs its own way
+    def _push(self, interventions, sample):
+        """(class_,) change of the outputs of a sample."""
+        change = np.zeros(len(self._classes))
+        for one in interventions:
+            size = {"suppress": -1, "project": -1, "boost": 1, "set": 0.5, "add": 0.5}[one.operation] * one.strength
+            for address in one.addresses:
+                index = ComponentId.parse(self._component(address)).index
+                way = np.random.default_rng(index).normal(0, 2, len(self._classes))
+                change += size * way * (0.5 + 0.5 * np.random.default_rng([index, sample]).random())
+        return change / max(1.0, sum(len(one.addresses) for one in interventions) / 4)
+
+    def _outputs(self, sample):
+        logits = np.zeros(len(self._classes))
+        for c, _, logit, _ in FakeSession.predict(self, sample, n=len(self._classes)):
+            logits[c] = logit
+        return logits
+
+    def predict_under(self, sample, interventions, n=5, *, also=()):
+        """Leading outputs before and after."""
+        return self.run(self._predict_under, sample, interventions, n, also)
+
+    def _predict_under(self, sample, interventions, n, also, progress=None):
+        self._begin("predict_under")
+        before = self._outputs(sample)
+        after = before + self._push(interventions, sample)
+        chance = [np.exp(one - one.max()) / np.exp(one - one.max()).sum() for one in (before, after)]
+        wanted = {*np.argsort(-before)[:n].tolist(), *np.argsort(-after)[:n].tolist(), *also}
+        return [
+            OutputChange(i, self._classes[i], before[i], after[i], chance[0][i], chance[1][i])
+            for i in sorted(wanted, key=lambda i: -before[i])
+        ]
+
+    def explain_under(self, sample, interventions, *, target="top", rule=None):
+        """A map that loses a part of itself."""
+        self._begin("explain_under")
+        base = self.explain(sample, target or "top", rule=rule)
+        change = self._push(interventions, sample)
+        index = int(base.target[0])
+        lost = 0.2 * float(np.tanh(change[index])) * self.heat(sample, 77)[None]
+        return replace(base, heatmap=base.heatmap + lost, score=base.score + np.float32(change[index]))
+
+    def leave_one_out(self, sample, layer, n=8, *, target="top", progress=None):
+        """The leading components, each left out."""
+        self._begin("leave_one_out")
+        base = self.explain(sample, target or "top", record=(layer,))
+        ranking = base.top(layer, n)
+        index = int(base.target[0])
+        change = [self._push([Intervention(one)], sample)[index] for one in ranking.components]
+        return LeaveOneOut(
+            sample, target or "top", base.labels[0], float(base.score[0]), tuple(ranking.components),
+            np.asarray(ranking.scores, np.float32), np.array(change, np.float32),
+        )  # fmt: skip
+
+    def activation_range(self, addresses):
+        """From zero up."""
+        self._begin("activation_range")
+        return 0.0, 2.5
+
+    def steer(self, interventions, samples=None, *, target=None, watch=None, controls=8, seed=0, see=None):
+        """An effect that is handed out in four parts."""
+        return self.run(self._steer, interventions, samples, target, controls, see)
+
+    def _steer(self, interventions, samples, target, controls, see, progress):
+        self._begin("steer")
+        ids = np.arange(len(self.data)) if samples is None else np.asarray(samples)
+        ids = np.arange(min(int(ids), len(self.data))) if ids.ndim == 0 else ids
+        before = np.array([self._outputs(int(i)) for i in ids])
+        after = before + np.array([self._push(interventions, int(i)) for i in ids])
+        labels, first = self.data.labels[ids], before.argmax(1)
+        chosen = first if target in (None, "top") else np.full(len(ids), int(str(target).split(":")[1]))
+        rows = np.arange(len(ids))
+        margins = []
+        for one in (before, after):
+            others = one.copy()
+            others[rows, labels] = -np.inf
+            margins.append((one[rows, labels] - others.max(1)).astype(np.float32))
+        moved = Ranking(("blocks.4/unit/7", "blocks.4/unit/2"), np.array([-1.5, 0.5], np.float32), "change")
+        rng, found = np.random.default_rng(0), None
+        progress.start("steering", len(ids))
+        for part in np.array_split(rows, 4):
+            end = int(part[-1]) + 1 if len(part) else 0
+            if not len(part):
+                continue
+            found = Effect(
+                interventions=tuple(interventions), target_text=target or "top", samples=ids[:end],
+                origins=self.data.origins[ids[:end]], before=before[rows, chosen][:end].astype(np.float32),
+                after=after[rows, chosen][:end].astype(np.float32), decision_before=first[:end],
+                decision_after=after.argmax(1)[:end], labels=labels[:end],
+                outputs=(after - before)[:end].mean(0).astype(np.float32),
+                control=rng.normal(0, 0.2, (controls, end)).astype(np.float32), moved=moved, n_planned=len(ids),
+                classes=self._classes, recipe="recipe-effect", margin_before=margins[0][:end],
+                margin_after=margins[1][:end],
+            )  # fmt: skip
+            if see is not None:
+                see(found)
+            time.sleep(self.delay / 4)
+            progress.step(len(part))
+        return found
+
+    def edits(self, interventions):
+        """One for each intervention."""
+        return [Edit("scale", one.layer, one.indices, 0.0) for one in interventions]
+
+    def variant(self, name, edits):
+        """Another session like this one."""
+        self._begin("variant")
+        made = FakeSession(n=len(self.data), components=self.n_components[self.layer_name], layer=self.layer_name)
+        made.name = name
+        return made
 
     # Samples
     def samples(self, ids=None):

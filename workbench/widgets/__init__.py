@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workbench.widgets.run_bar import RunBar
     from workbench.widgets.samples import SampleGrid
     from workbench.widgets.showing import show
+    from workbench.widgets.steering import SteeringPanel
 
 __all__ = [
     "AtlasBrowser",
@@ -36,6 +37,7 @@ __all__ = [
     "RunBar",
     "SampleGrid",
     "SessionWidget",
+    "SteeringPanel",
     "export",
     "on",
     "register_widget",
@@ -53,6 +55,7 @@ _HOMES = {
     "RunBar": "run_bar",
     "SampleGrid": "samples",
     "SessionWidget": "base",
+    "SteeringPanel": "steering",
     "export": "exporting",
     "on": "base",
     "register_widget": "base",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 import traitlets
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, StoreError
+from workbench.core.errors import BadValueError, CancelledError, StoreError, WorkbenchError
 from workbench.core.ids import ComponentId
 from workbench.session.deliver import deliver, gate
 from workbench.widgets import wire
@@ -26,9 +27,12 @@ from workbench.widgets.stills import Still
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.session.lane import Job
     from workbench.session.notes import Note
 
 __all__ = ["ComponentCard"]
+
+logger = logging.getLogger(__name__)
 
 _WANTED = ("component", "by", "mode", "n", "quantile")
 _PINNED = 6
@@ -36,6 +40,7 @@ _STOPS = (1.0, 0.75, 0.5, 0.25, 0.0)
 _STOPPED = 3  # components of a page that have references at all stops
 _REST_S = 0.15
 _LABELS = 5000
+_AHEAD = 3
 _NOTE_BYTES = 200_000
 
 
@@ -118,6 +123,7 @@ class ComponentCard(SessionWidget):
             )
         self._answers = CardAnswers(self.session)
         self._others: dict[str, dict[str, Any]] = {}
+        self._ahead: Job | None = None
         self.observe(lambda change: self._fetch(), names=["component", "pinned", "by", "mode", "n", "quantile"])
         self.observe(lambda change: self._fetch_values(), names=["sample"])
         self._undo.append(self.session.notes.listen(lambda: deliver(self._fetch_notes, key=(id(self), "notes"))))
@@ -146,6 +152,8 @@ class ComponentCard(SessionWidget):
         return found
 
     def _fetch(self) -> None:
+        if self._ahead is not None:
+            self._ahead.cancel()  # what is asked for now goes before what may be asked for
         self._fetch_notes()
         if self.shown is None:
             self._report()
@@ -222,6 +230,17 @@ class ComponentCard(SessionWidget):
         if trait in ("references", "classes", "related", "contrast") and value["component"] != self.shown:
             return
         super()._put(trait, value, job)
+        if trait == "related" and not self._is_closed:
+            self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Have the store filled with what the next click will most likely ask for: the nearest components."""
+        near = next((group["components"] for group in self.related.get("groups", ()) if group["where"] == "near"), ())
+        if chosen := tuple(near[:_AHEAD]):
+            # Not by `submit`: nobody waits for it, and it has nothing to show.
+            self._ahead = self._lane.submit(
+                self._fill, chosen, self.by, self.mode, self.n, topic="ahead", title="Cards nearby"
+            )
 
     # The work, on the lane --------------------------------------------------------------------------------------------
 
@@ -240,6 +259,15 @@ class ComponentCard(SessionWidget):
                 self.references = record
 
         deliver(put)
+
+    def _fill(self, components: tuple[str, ...], by: str, mode: str, n: int, progress: Any = None) -> None:
+        for component in components:
+            try:
+                self._answers.references(component, by, mode, n, 1.0, progress=progress)
+            except CancelledError:
+                raise
+            except WorkbenchError as error:  # nobody has asked for it yet; who does is told then
+                logger.debug("%s ahead: %s", component, error)
 
     def _values(self, component: str, by: str, sample: int | None) -> None:
         deliver(self._take_values, *self._answers.values(component, by, sample))
