@@ -6,7 +6,7 @@ import pytest
 
 from workbench.core.errors import BadValueError, UnknownNameError
 from workbench.data import load
-from workbench.data.toy import COLOURS, SHAPES, TEXTURES, ToyData
+from workbench.data.toy import COLOURS, SHAPES, TEXTURES, TOY_TRANSFORM, ToyData
 
 
 def test_scenes_are_of_64_pixels_in_six_classes():
@@ -62,6 +62,16 @@ def test_concepts_agree_with_the_classes_and_share():
     assert 0.92 < column["artifact"][toy.labels == 0].mean() < 0.98 and not column["artifact"][toy.labels != 0].any()
     # Colour says nothing about the class.
     assert abs(column["red"][toy.labels == 0].mean() - 0.25) < 0.08
+
+
+def test_the_same_scenes_are_given_without_the_artifact():
+    toy = ToyData(n=30, artifact_share=1.0, seed=4, split="val")
+    clean = toy.clean()
+    assert clean.fingerprint == ToyData(n=30, artifact=None, seed=4, split="val").fingerprint
+    assert not clean.has_artifact.any() and not clean.has_own_transform
+    picture, masks = toy.scene(6)
+    assert np.array_equal((clean.scene(6)[0] != picture).any(-1), masks["artifact"])
+    assert toy.using(TOY_TRANSFORM).clean().transform is TOY_TRANSFORM
 
 
 def test_artifact_can_be_put_on_all_or_none_or_be_another():

@@ -14,7 +14,10 @@ from workbench.core.errors import (
     UnknownComponentError,
     UnknownSampleError,
 )
+from workbench.data import PartWorld
+from workbench.data.planted import Planted
 from workbench.methods import PatternCAV
+from workbench.testing.small import small_data
 
 
 def cav(session, layer="relu_b", **options):
@@ -118,3 +121,33 @@ def test_another_session_knows_what_it_fits(small, open_small):
     again = cav(other)
     np.testing.assert_array_equal(again.direction_, made.direction_)
     assert other.explain(3, given=again.components()).recipe == small.explain(3, given=made.components()).recipe
+
+
+def test_planted_directions_are_those_of_each_artifact_alone(open_small, small):
+    world = PartWorld(n=40, artifacts={"band_aid": 0.5, "colour_cast": 0.5, "ruler": 0.0}, size=16)
+    session = open_small(data=world)
+    found = session.planted_directions("relu_b", pooling="mean", n=6)
+    assert sorted(found) == ["band_aid", "colour_cast"], "nothing of the third was planted"
+    alone = np.flatnonzero(world.planted[:, 1] & (world.planted.sum(1) == 1))
+    chosen = alone[np.linspace(0, len(alone) - 1, 6).round().astype(int)]
+    difference = np.zeros(7)
+    for data, sign in ((session.data, 1), (session.data.clean().using(session.data.transform), -1)):
+        maps = []
+        hook = session.model.module.relu_b.register_forward_hook(lambda *a, maps=maps: maps.append(a[2].detach()))
+        session.model.module(data.batch(chosen.tolist())[0])
+        hook.remove()
+        difference += sign * maps[0].mean((2, 3)).double().mean(0).numpy()
+    np.testing.assert_allclose(found["colour_cast"], difference / np.linalg.norm(difference), atol=1e-4)
+    assert small.planted_directions("relu_b") == {}, "its data cannot leave anything out"
+    with pytest.raises(BadValueError, match="pooling"):
+        session.planted_directions("relu_b", pooling="sum")
+
+
+def test_of_data_that_come_twice_the_planted_direction_is_that_of_the_twins(open_small):
+    twins = Planted(small_data(), "colour_cast")
+    session = open_small(data=twins)
+    (name,) = found = session.planted_directions("relu_b", pooling="mean")
+    values = np.asarray(session.activations("relu_b", pooling="mean").values, np.float64)
+    difference = (values[24:] - values[:24]).mean(0)
+    assert name == "colour_cast"
+    np.testing.assert_allclose(found[name], difference / np.linalg.norm(difference), atol=1e-4)

@@ -141,6 +141,11 @@ class ToyData(Dataset):
                 masks[name] &= ~masks["artifact"]
         return picture, masks
 
+    def clean(self) -> ToyData:
+        """Give the same scenes without the artifact."""
+        own = self.transform if self.has_own_transform else None
+        return ToyData(n=len(self), seed=self.seed, split=self.split, artifact=None, transform=own)
+
     def _read(self, i: int, least: tuple[int, int] | None) -> Image.Image:
         with self._lock:
             picture = self._kept.get(i)

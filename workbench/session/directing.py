@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from workbench.sweeps.references import Block, top_references
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from workbench.data.base import Dataset
     from workbench.models.layers import Layer
 
 __all__ = ["Directing"]
@@ -185,6 +187,46 @@ class Directing(Tables):
         table = self.project(f"{layer}/{basis}")
         return self._projected_references(table, check.positive("k", k), per_origin)
 
+    def planted_directions(
+        self, layer: str, *, pooling: str = "max", n: int = 48, progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """The true directions of artifacts that were planted, where the data set can leave them out again.
+
+        Parameters
+        ----------
+        layer : str
+        pooling : {"max", "mean", "token"}
+        n : int
+            Pairs per artifact at most, spread evenly: scenes that carry it alone.
+        progress : Progress, optional
+
+        Returns
+        -------
+        dict of str to (unit,) float32 array
+            By the artifact's name: mean difference of the pooled activations of a scene with the artifact and the same
+            scene without it, of length 1. Empty where nothing was planted, or is seen here.
+        """
+        one, data = self.model.layers.usable(layer), self.data
+        check.one_of("pooling", pooling, _POOLINGS)
+        check.positive("n", n)
+
+        def rows(ids: np.ndarray, clean: Dataset | None = None) -> tuple[np.ndarray, np.ndarray]:
+            if clean is None:
+                return self.pooled(one.name, ids, pooling=pooling, progress=progress)
+            return self._computed_rows(one, ids, pooling, progress, clean)
+
+        found: dict[str, np.ndarray] = {}
+        for name, with_, without, clean in _counterparts(data, n):
+            (ids, values), (clean_ids, clean_values) = rows(with_), rows(without, clean)
+            # One that cannot be read costs its pair.
+            kept = np.isin(with_, ids) & np.isin(without, clean_ids)
+            on = values[np.searchsorted(ids, with_[kept])]
+            off = clean_values[np.searchsorted(clean_ids, without[kept])]
+            difference = on.sum(0, dtype=np.float64) - off.sum(0, dtype=np.float64)
+            if (size := float(np.linalg.norm(difference))) > 0:
+                found[name] = (difference / size).astype(np.float32)
+        return found
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _projected_references(self, table: ActivationTable, k: int, per_origin: int) -> ReferenceSet:
@@ -233,28 +275,34 @@ class Directing(Tables):
         return DirectionSet(layer, basis, (found.directions[component.index],))
 
     def _computed_rows(
-        self, layer: Layer, ids: np.ndarray, pooling: str, progress: Progress | None
+        self, layer: Layer, ids: np.ndarray, pooling: str, progress: Progress | None, clean: Dataset | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of samples that no sweep has, kept under a recipe of their own."""
+        """Rows of samples that no sweep has, kept under a recipe of their own; of a counterpart if one is given."""
         chosen = [len(ids), hashlib.blake2b(ids.tobytes(), digest_size=8).hexdigest()]
+        counterpart = {} if clean is None else {"counterpart": clean.fingerprint.digest}
         recipe = self._recipe(
             "pooled",
             layer=layer.name,
-            params={"pooling": pooling, "samples": chosen, "canonizers": ["fold_batch_norm"]},
+            params={"pooling": pooling, "samples": chosen, "canonizers": ["fold_batch_norm"], **counterpart},
             precision=str(self.model.dtype).removeprefix("torch."),
             title=f"activations of {layer.name}, {len(ids)} samples",
         )  # fmt: skip
 
         def pool(progress: Progress | None = None) -> Any:
-            return self.store.get_or_make(recipe, lambda: self._pool(layer, ids, pooling, progress or self.progress))
+            return self.store.get_or_make(
+                recipe, lambda: self._pool(layer, ids, pooling, progress or self.progress, clean)
+            )
 
         found = self.store.get(recipe)
         if found is None:
             found = self._run_shown(pool, progress=progress)
         return np.asarray(found["sample"]), np.asarray(found["values"])
 
-    def _pool(self, layer: Layer, ids: np.ndarray, pooling: str, progress: Progress) -> dict[str, Tensor]:
+    def _pool(
+        self, layer: Layer, ids: np.ndarray, pooling: str, progress: Progress, clean: Dataset | None = None
+    ) -> dict[str, Tensor]:
         handle, rows, read_ids = self.model, [], []
+        data = self.data if clean is None else clean
         step = 16 if handle.device.type == "cpu" else 64
         progress.start(f"activations of {layer.name}", len(ids))
 
@@ -265,7 +313,7 @@ class Directing(Tables):
 
         for first in range(0, len(ids), step):
             part = ids[first : first + step].tolist()
-            x, read, _ = self.data.batch(part)
+            x, read, _ = data.batch(part)
             if read:
                 with torch.no_grad(), handle.edited(), record(handle.module, [layer.name], see):
                     handle.module(handle.put(x))
@@ -283,3 +331,34 @@ def _rows(values: Tensor, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows of some samples; all of them without a copy."""
     array = values.numpy()
     return ids, array if len(ids) == len(array) else array[ids]
+
+
+def _counterparts(data: Any, n: int) -> Iterator[tuple[str, np.ndarray, np.ndarray, Dataset | None]]:
+    """Per planted artifact its name, samples with it, their counterparts without it, and the data set of those if it is
+    another; at most `n`, spread evenly.
+    """
+    if getattr(data, "has_artifact", None) is None:
+        return
+    pairs = getattr(data, "pairs", None)
+    if pairs is not None:  # every sample twice in one data set
+        with_, without = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)[_spread(len(pairs), n)].T
+        if len(with_):
+            yield str(data.artifact_name), with_, without, None
+        return
+    if (make_clean := getattr(data, "clean", None)) is None:
+        return
+    clean = make_clean().using(data.transform)
+    names = tuple(getattr(data, "artifact_names", ("artifact",)))
+    planted = np.asarray(getattr(data, "planted", data.has_artifact[:, None]), dtype=bool)
+    for place, name in enumerate(names):
+        ids = np.flatnonzero(planted[:, place] & (planted.sum(1) == 1))
+        ids = ids[_spread(len(ids), n)]
+        if len(ids):
+            yield str(name), ids, ids, clean
+
+
+def _spread(length: int, n: int) -> np.ndarray:
+    """At most `n` places of so many, evenly."""
+    if length == 0:
+        return np.zeros(0, np.int64)
+    return np.unique(np.linspace(0, length - 1, min(n, length)).round().astype(np.int64))

@@ -18,10 +18,12 @@ from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChan
 from workbench.core.errors import IncompleteError, UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.findings import KINDS, Findings, checked
 from workbench.core.ids import ComponentId, Fingerprint
+from workbench.core.progress import SilentProgress
 from workbench.core.results import (
     ActivationTable,
     Atlas,
     Attribution,
+    ConceptSensitivity,
     Edit,
     PointMap,
     Ranking,
@@ -189,6 +191,7 @@ class FakeSession:
         for values in self.values.values():
             values[:, 3] = 0  # a component that never answers
         self.n_calls, self.coverage, self.tiers = {}, {}, {}
+        self._directions = {}
         self.journal = PinBook(None, lambda: ("data", "model"), self.digests)
         self.notes = ComponentNotes(None, lambda: Fingerprint("fb" * 16, "fake"), self._component)
         self.decisions = DecisionBook(None, lambda: ("data", "model"))
@@ -219,10 +222,14 @@ class FakeSession:
         address = ComponentId.parse(value)
         if address.layer not in self.n_components:
             raise UnknownLayerError(f'No layer "{address.layer}" in fake.', hint='Nearest: "bn2".')
-        if address.index >= self.n_components[address.layer]:
-            raise UnknownComponentError(
-                f"No component {address}.", hint=f"{address.layer} has {self.n_components[address.layer]}."
-            )
+        n = self.n_components[address.layer]
+        if address.basis != "unit":
+            known = self._directions.get((address.layer, address.basis))
+            if known is None:
+                raise UnknownComponentError(f'No basis "{address.basis}" at {address.layer}.', hint='There is "unit".')
+            n = len(known)
+        if address.index >= n:
+            raise UnknownComponentError(f"No component {address}.", hint=f"{address.layer} has {n}.")
         return str(address)
 
     def _sample(self, value):
@@ -513,8 +520,12 @@ class FakeSession:
             heat += sign * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / width)
         return (heat * 0.02).astype(np.float32)
 
-    def explain(self, sample, target="top", *, rule=None, given=None, record=()):
-        """An attribution whose relevances depend on the sample."""
+    def explain(self, sample, target=None, *, rule=None, given=None, record=()):
+        """An attribution whose relevances depend on the sample; of a direction that is given, another map."""
+        if given:
+            found = self.run(self._explain, sample, target, record, "EpsilonPlusFlat")
+            text = f"component:{given[0]}" if target is None else target
+            return replace(found, given=tuple(given), target_text=text)
         return self.run(self._explain, sample, target, record, rule)
 
     def _explain(self, sample, target, record, rule=None, progress=None):
@@ -534,7 +545,7 @@ class FakeSession:
             np.zeros((1, len(self._classes))),
             relevance,
             rule=rule or "EpsilonPlusFlat",
-            target_text="top output" if target == "top" else target,
+            target_text="top output" if target in (None, "top") else target,
             pictures=(self.data.picture(sample),),
             labels=(chosen[1],),
         )
@@ -788,9 +799,14 @@ class FakeSession:
         )  # fmt: skip
 
     def fit(self, method, *, progress=None):
-        """An atlas or an embedding map, as if the method had been fitted."""
+        """An atlas or an embedding map, as if the method had been fitted; directions are fitted."""
         self._begin("fit")
-        if type(method).name == "embedding-map":
+        if hasattr(method, "positives"):
+            self.run(method.fit, self)
+            self.add_directions(method.directions_)
+        elif type(method).name == "tcav":
+            method.result_ = self.sensitivity(method, progress)
+        elif type(method).name == "embedding-map":
             method.map_ = self.point_map(method.layer, method.of)
             method.embedding_ = method.map_.position
         else:
@@ -807,6 +823,69 @@ class FakeSession:
         """A first look at an embedding map."""
         self._begin("preview")
         return self.point_map(method.layer, method.of, preview=True)
+
+    # Directions
+    @property
+    def progress(self):
+        """Of the job that runs, else a silent one."""
+        job = current_job()
+        return SilentProgress() if job is None else job.progress
+
+    def planted_directions(self, layer, *, pooling="max", n=48, progress=None):
+        """The direction that `pooled` adds to every third sample, those with a mask."""
+        vector = np.random.default_rng(11).normal(0, 1, self.n_components[layer])
+        return {"<u>block</u>": (vector / np.linalg.norm(vector)).astype(np.float32)}
+
+    def pooled(self, layer, samples=None, *, pooling="max", progress=None):
+        """Activations, larger along a direction where a sample has a mask."""
+        self._begin("pooled")
+        if layer not in self.n_components:
+            raise UnknownLayerError(f'No layer "{layer}" in fake.', hint='Nearest: "bn2".')
+        ids = np.arange(len(self.data)) if samples is None else np.unique(np.asarray(samples, dtype=np.int64))
+        planted = self.planted_directions(layer)["<u>block</u>"]
+        return ids, (self.values[layer][ids] + 2 * (ids % 3 == 0)[:, None] * planted).astype(np.float32)
+
+    def add_directions(self, directions):
+        """Make directions components."""
+        self._directions[directions.layer, directions.basis] = directions
+        return directions.ids()
+
+    def directions(self):
+        """The directions that are known, by ``layer/basis``."""
+        return {f"{layer}/{basis}": found for (layer, basis), found in self._directions.items()}
+
+    def project(self, direction, samples=None, *, progress=None):
+        """Projections on one direction."""
+        self._begin("project")
+        ids, rows = self.pooled(direction.layer, samples, pooling=direction.pooling)
+        values = np.full((len(self.data), 1), np.nan, np.float32)
+        values[ids, 0] = rows @ direction.vector
+        is_valid = np.isfinite(values[:, 0])
+        return ActivationTable(direction.layer, direction.basis, "activation", direction.pooling, values, is_valid)
+
+    def sensitivity(self, method, progress=None):
+        """Scores of every class along the directions; the last class has none."""
+        record, k = method.cav.directions_, len(self._classes)
+        progress = self.progress if progress is None else progress
+        progress.start("derivatives along directions", k)
+        for _ in range(k):
+            self._begin("sensitivity")
+            progress.step()
+        rng, shape = np.random.default_rng(8), (len(record), k)
+        score = np.round(rng.random(shape), 2)
+        score[:, -1] = np.nan
+        slope = rng.normal(0, 0.2, shape)
+        numbers = {
+            "score": score, "score_low": score - 0.05, "score_high": np.minimum(1, score + 0.05),
+            "score_positions": score, "sensitivity": np.abs(slope) + 0.1, "sensitivity_error": 0.01 + 0 * slope,
+            "slope": slope, "zeros": 0 * slope, "null_low": 0.3 + 0 * slope, "null_high": 0.7 + 0 * slope,
+            "null_sensitivity": 0.1 + 0 * slope, "p": np.where(np.isnan(score), np.nan, 0.02),
+            "p_holm": np.where(np.isnan(score), np.nan, 0.04),
+        }  # fmt: skip
+        return ConceptSensitivity(
+            layer=record.layer, basis=record.basis, concepts=record.concepts, classes=self._classes,
+            class_index=tuple(range(k)), n_samples=np.full(k, 8), n_random=method.n_random, **numbers,
+        )  # fmt: skip
 
     # Atlas
     def atlas(self, layer=None):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workbench.widgets.audit import AuditPanel
     from workbench.widgets.base import SessionWidget, on, register_widget
     from workbench.widgets.card import ComponentCard
+    from workbench.widgets.cav import DirectionViewer
     from workbench.widgets.embedding_map import NeuronMap
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
@@ -30,6 +31,7 @@ __all__ = [
     "AtlasBrowser",
     "AuditPanel",
     "ComponentCard",
+    "DirectionViewer",
     "HeatmapViewer",
     "Journal",
     "ModelTree",
@@ -48,6 +50,7 @@ _HOMES = {
     "AtlasBrowser": "atlas",
     "AuditPanel": "audit",
     "ComponentCard": "card",
+    "DirectionViewer": "cav",
     "HeatmapViewer": "heatmap",
     "Journal": "journal",
     "ModelTree": "model_tree",

@@ -12,7 +12,7 @@ from workbench.core.ids import ComponentId
 from workbench.core.results import Attribution
 from workbench.widgets import wire
 
-__all__ = ["HeatAnswers"]
+__all__ = ["HeatAnswers", "share_inside"]
 
 _TOP = 5
 _RANKED = 32  # components whose maps are looked at for a region
@@ -73,7 +73,7 @@ class HeatAnswers:
             "gap": wire.finite(found.gap[0]),
             "rule": found.rule,
             "in_masks": [
-                {"name": str(name), "share": _share_inside(np.asarray(found.heatmap[0]), mask)}
+                {"name": str(name), "share": share_inside(np.asarray(found.heatmap[0]), mask)}
                 for name, mask in self._masks(sample).items()
             ],
         }
@@ -129,7 +129,7 @@ class HeatAnswers:
         return {**wire.signed_map(heat), "sample": sample, "target": target, "component": component}
 
 
-def _share_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
+def share_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
     """Share of the positive relevance that lies inside a mask (relevance mass accuracy, Arras et al. 2022)."""
     positive = np.maximum(np.nan_to_num(heat), 0.0, dtype=np.float64)
     total = float(positive.sum())

@@ -333,6 +333,19 @@ def test_a_planted_direction_is_recovered(cav, planted):
     assert found.warnings == ()
 
 
+def test_the_session_knows_the_planted_direction(session, planted):
+    (name,) = found = session.planted_directions(LAYER, n=100)
+    true = unit(planted.mean(0))
+    assert name == "artifact" and float(found[name] @ true) > 0.999 and np.linalg.norm(found[name]) == pytest.approx(1)
+    assert float(session.planted_directions(LAYER, n=12)[name] @ true) > 0.98
+    counter = Counter(session.model.module)
+    session.planted_directions(LAYER, n=12)
+    counter.handle.remove()
+    assert counter.calls == 0, "kept"
+    with pytest.raises(UnknownLayerError):
+        session.planted_directions("features.99")
+
+
 def test_it_is_a_component_of_its_own_basis(session, cav):
     (address,) = cav.components()
     session.selection.component = address

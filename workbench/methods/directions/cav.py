@@ -71,6 +71,7 @@ class CAV(Method, Directs):
     _held: Rows | None = None
     _basis: str = ""
     _concepts: tuple[str, ...] = ()
+    _noticed: Any = None
 
     def fit(self, ctx: Context) -> Any:
         """Learn the direction from pooled activations, which are taken from the store or computed."""
@@ -78,7 +79,11 @@ class CAV(Method, Directs):
         concepts = concepts_of(ctx.data, self.positives, self.negatives, self.pairs)
         rows = self._rows_of(ctx, concepts)
         basis = self._basis_name(concepts)
-        found = [self._direction(ctx, concept, rows, basis, i) for i, concept in enumerate(concepts)]
+        self._noticed = ctx.progress
+        try:
+            found = [self._direction(ctx, concept, rows, basis, i) for i, concept in enumerate(concepts)]
+        finally:
+            self._noticed = None
         _check_parallel(found)
         self._held = rows
         self._finish(DirectionSet(self.layer, basis, tuple(found)))
@@ -194,6 +199,11 @@ class CAV(Method, Directs):
     threshold_is_mean: ClassVar[bool] = False
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _notice(self) -> None:
+        """Between two solutions: stop here if the fit was cancelled."""
+        if self._noticed is not None:
+            self._noticed.step(0)
 
     def _check(self) -> None:
         check.one_of("pooling", self.pooling, POOLINGS)

@@ -48,7 +48,9 @@ class FilterCAV(CAV):
 
     def estimate(self, x: np.ndarray, t: np.ndarray, strata: np.ndarray, *, given: Estimate | None = None) -> Estimate:
         strength = self._strength() if given is None else given.settings["strength"]
-        made = filters.fit_filter(self.estimator, x, t, strata, strength=strength, scaling=self.scaling, seed=self.seed)
+        made = filters.fit_filter(
+            self.estimator, x, t, strata, strength=strength, scaling=self.scaling, seed=self.seed, notice=self._notice
+        )
         notes = [] if made.is_converged else ["The solver stopped before it converged: a stronger penalty helps."]
         if made.is_at_end:
             notes.append("The strength that penalises most of those tried was the best: a stronger one may be better.")

@@ -66,6 +66,7 @@ def fit_filter(
     strength: float | None = None,
     scaling: str = "none",
     seed: int = 0,
+    notice: Callable[[], None] | None = None,
 ) -> Filter:
     """Fit a filter.
 
@@ -86,6 +87,8 @@ def fit_filter(
     scaling : {"none", "deviation", "largest"}
         Divide each unit by its standard deviation, or largest absolute value, before; entries are divided by it after,
         so that the filter fits unscaled activations. Constant units have the entry 0.
+    notice : callable, optional
+        Called between solutions; what it raises ends the fit.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def fit_filter(
     scaled = centred / scale
     tried: dict[float, float] = {}
     if strength is None:
-        tried = _tried(kind, scaled, t, weight, strata, seed)
+        tried = _tried(kind, scaled, t, weight, strata, seed, notice or _nothing)
         strength = _best(kind, tried)
     w, b, converged = _solved(kind, scaled, t, weight, strength)
     while kind == "lasso" and not w.any() and strength > 1e-12:  # too strong: nothing is left
@@ -179,7 +182,13 @@ def _scale(centred: np.ndarray, weight: np.ndarray, scaling: str, is_constant: n
 
 
 def _tried(
-    kind: str, x: np.ndarray, t: np.ndarray, weight: np.ndarray, strata: np.ndarray, seed: int
+    kind: str,
+    x: np.ndarray,
+    t: np.ndarray,
+    weight: np.ndarray,
+    strata: np.ndarray,
+    seed: int,
+    notice: Callable[[], None],
 ) -> dict[float, float]:
     """Held-out areas from the strongest penalty on, until three in a row are no better: weak ones take longest."""
     n = int(min(5, t.sum(), (~t).sum()))
@@ -191,6 +200,7 @@ def _tried(
     for strength in GRID if kind in ("svm", "logistic") else reversed(GRID):
         score = np.full(len(t), np.nan)
         for k in range(n):
+            notice()
             train = part != k
             if len(np.unique(t[train])) == 2:
                 w, _, _ = _solved(kind, x[train], t[train], weight[train], strength)
@@ -201,6 +211,10 @@ def _tried(
         if best >= 1 - 1e-9 or since >= 3:
             break
     return found
+
+
+def _nothing() -> None:
+    pass
 
 
 def _best(kind: str, tried: dict[float, float]) -> float:

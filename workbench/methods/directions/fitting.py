@@ -243,6 +243,7 @@ def _other(method: CAV, seen: _Seen, reference_weights: np.ndarray) -> _Found:
     first = method.estimate(x, seen.t, seen.strata)
     refits = []
     for weights in seen.training():
+        method._notice()
         if weights is None:
             refits.append(np.full(x.shape[1], np.nan))
             continue
@@ -252,6 +253,7 @@ def _other(method: CAV, seen: _Seen, reference_weights: np.ndarray) -> _Found:
     resampled = []
     rng = np.random.default_rng(method.seed)
     for _ in range(method.resamples if seen.t.sum() > 1 else 0):
+        method._notice()
         drawn = _drawn(seen, rng)
         again = method.estimate(x[drawn], seen.t[drawn], seen.strata[drawn], given=first)
         resampled.append(again.vector)
