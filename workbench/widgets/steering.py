@@ -14,6 +14,7 @@ import numpy as np
 import traitlets
 
 from workbench.core import check
+from workbench.core.bars import Bars
 from workbench.core.effects import Effect, Intervention
 from workbench.core.errors import BadValueError
 from workbench.core.ids import ComponentId
@@ -556,9 +557,9 @@ class SteeringPanel(SessionWidget):
         """The effect on the population as a plotly figure; before it is measured, the outputs before and after."""
         if self.result is not None:
             return self.result.plot(**options)
-        from workbench.figures.outputs import outputs_figure
-
-        return outputs_figure(self.table(), title=f"Outputs of sample {self.sample}", **options)
+        table = self.table()
+        series = {name: table[name].tolist() for name in ("before", "after")}
+        return Bars(f"Outputs of sample {self.sample}", "output", table["name"].tolist(), series).plot(**options)
 
     # Keeping the view -------------------------------------------------------------------------------------------------
 
