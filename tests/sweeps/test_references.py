@@ -181,3 +181,16 @@ def test_no_valid_sample_at_all_leaves_every_slot_empty():
     blocks = blocks_of(torch.ones(3, 2), None, torch.zeros(3, dtype=torch.bool), [0], 3)
     ids, values = top_references(blocks(), np.arange(3), 2)
     assert ids.tolist() == [[-1, -1]] * 2 and values.tolist() == [[-np.inf, -np.inf]] * 2
+
+
+@pytest.mark.parametrize("k", [1, 3, 8, 20])
+@pytest.mark.parametrize("n_values", [1, 3, 10, 10_000])
+def test_ties_are_found_without_sorting_all(n_values, k):
+    from workbench.sweeps.references import _ends_in_ties, _has_ties, pack
+
+    generator = torch.Generator().manual_seed(k)
+    values = torch.randint(n_values, (20, 200), generator=generator).float()
+    is_valid = torch.rand(20, generator=generator) < 0.8
+    keys = pack(values, torch.arange(20), is_valid)
+    best = keys.topk(k, dim=0).values
+    assert torch.equal(_ends_in_ties(keys, best), _has_ties(keys, best[-1]))

@@ -37,6 +37,13 @@ def test_planes_as_written_down():
     assert zlib.decompress(raw[18:]) == bytes([4, 8, 3, 7, 2, 6, 1, 5])
 
 
+def test_low_bytes_of_values_stay_as_they_are():
+    array = torch.tensor([[0x01020304, 0x05060708]], dtype=torch.int32).view(torch.float32)
+    raw = bytes(squeeze(array).tolist())
+    assert raw[:2] == bytes([4, 2]) and raw[18:22] == bytes([4, 8, 3, 7])
+    assert zlib.decompress(raw[22:]) == bytes([2, 6, 1, 5])
+
+
 def test_falling_values_take_a_quarter_less():
     values = torch.randn(500, 800, generator=torch.Generator().manual_seed(2)).sort(1, descending=True).values[:, :40]
     assert squeeze(values).nbytes < 0.75 * 4 * values.numel()
@@ -56,7 +63,7 @@ def test_others_are_refused(array):
 @pytest.mark.parametrize("harm", ["short", "type", "axes", "more", "less", "empty"])
 def test_damage_is_told(harm):
     good = bytes(squeeze(torch.ones(4, 4)).tolist())
-    head, body = good[:18], good[18:]
+    head, body = good[:18] + bytes(32), good[50:]
     raw = {
         "short": good[:-6],
         "type": bytes([9]) + good[1:],

@@ -245,7 +245,9 @@ def _best_of(block: Block, origin_of: Tensor, k: int, per_origin: int) -> Candid
     values, row = unpack(keys.T.contiguous())
     found = _noted(block, row, values)
     if block.second is not None:
-        columns = _has_ties(every, keys[-1] if len(keys) == k else None).nonzero().flatten()
+        least = keys[-1] if len(keys) == k else None
+        is_tied = _has_ties(every, least) if per_origin else _ends_in_ties(every, keys)
+        columns = is_tied.nonzero().flatten()
         if len(columns):
             valid = rows[block.is_valid].expand(len(columns), -1)
             part = Block(block.values[:, columns], block.ids, block.is_valid, *_columns_of(block, columns))
@@ -313,6 +315,18 @@ def _has_ties(keys: Tensor, least: Tensor | None) -> Tensor:
     if least is not None:
         equal &= values[1:] >= (least >> 32)
     return equal.any(0)
+
+
+def _ends_in_ties(keys: Tensor, best: Tensor) -> Tensor:
+    """As `_has_ties` for those that are not below the last of the best, which need not be sorted again.
+
+    Equal values are neighbours among the best, or one of them was left out.
+    """
+    values, chosen = keys >> 32, best >> 32
+    is_empty = chosen == _EMPTY >> 32
+    among = ((chosen[1:] == chosen[:-1]) & ~is_empty[1:]).any(0)
+    n_left_out = (values == chosen[-1]).sum(0) - (chosen == chosen[-1]).sum(0)
+    return among | ((n_left_out > 0) & ~is_empty[-1])
 
 
 def _occurrence(groups: Tensor) -> Tensor:

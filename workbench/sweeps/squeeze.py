@@ -1,7 +1,8 @@
 """Arrays of an index in fewer bytes, without loss.
 
 The values of a component's references fall from the first to the last, so the high bytes of neighbours are mostly
-equal and the low ones are noise. In planes, byte by byte, the high ones all but vanish under a quick compression.
+equal and the low ones are noise. In planes, byte by byte, the high ones all but vanish under a quick compression;
+the low ones stay as they are, for nothing would make them smaller.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def squeeze(array: Tensor) -> Tensor:
     Returns
     -------
     (byte,) uint8
-        Number of the type, number of axes, eight bytes for the length of each, then the compressed planes.
+        Number of the type, number of axes, eight bytes for the length of each, the low planes, the compressed rest.
 
     Raises
     ------
@@ -44,7 +45,14 @@ def squeeze(array: Tensor) -> Tensor:
     head = bytes([_TYPES.index(array.dtype), array.ndim]) + np.array(array.shape, "<i8").tobytes()
     little = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).reshape(-1)
     planes = little.view(np.uint8).reshape(-1, numbers.itemsize).T
-    return torch.frombuffer(bytearray(head + zlib.compress(planes.tobytes(), _LEVEL)), dtype=torch.uint8)
+    plain = _plain_planes(array.dtype)
+    packed = zlib.compress(planes[plain:].tobytes(), _LEVEL)
+    return torch.frombuffer(bytearray(b"".join((head, planes[:plain].tobytes(), packed))), dtype=torch.uint8)
+
+
+def _plain_planes(dtype: torch.dtype) -> int:
+    """How many low bytes are noise: half of a floating-point number."""
+    return 2 if dtype.is_floating_point else 0
 
 
 def is_squeezed(array: Tensor) -> bool:
@@ -68,8 +76,10 @@ def expand(array: Tensor) -> Tensor:
         begin = 2 + 8 * n_axes
         shape = np.frombuffer(raw[2:begin], "<i8").tolist()
         n, width = math.prod(shape), dtype.itemsize
-        unzip = zlib.decompressobj()
-        planes = unzip.decompress(raw[begin:], n * width) if n else b""  # never more than the head promises
+        low = n * _plain_planes(dtype)
+        unzip, most = zlib.decompressobj(), n * width - low
+        high = unzip.decompress(raw[begin + low :], most) if n else b""  # never more than the head promises
+        planes = bytes(raw[begin : begin + low]) + high
         if len(planes) != n * width or (n and not unzip.eof and unzip.decompress(unzip.unconsumed_tail, 1)):
             raise ValueError(f"{len(planes)} bytes where {n * width} are promised")
         little = np.array(np.frombuffer(planes, np.uint8).reshape(width, n).T, order="C")
