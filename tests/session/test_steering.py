@@ -26,12 +26,12 @@ def test_the_effect_is_that_of_a_variant(small):
     other = small.variant("steered", small.edits(mine))
     for i, sample in enumerate(found.samples.tolist()):
         x = small.data.tensor(sample).unsqueeze(0)
-        before, after = small.model(x)[0], other.model(x)[0]
+        before, after = small.model(x).cpu()[0], other.model(x).cpu()[0]
         assert found.before[i] == pytest.approx(float(before[1]), rel=1e-5, abs=1e-6)
         assert found.after[i] == pytest.approx(float(after[1]), rel=1e-5, abs=1e-6)
         assert found.decision_after[i] == int(after.argmax())
     assert found.is_complete and len(found.samples) == 24
-    expected = np.mean([(other.model(x) - small.model(x))[0].numpy() for x in
+    expected = np.mean([(other.model(x).cpu() - small.model(x).cpu())[0].numpy() for x in
                         (small.data.tensor(int(i)).unsqueeze(0) for i in found.samples)], 0)  # fmt: skip
     np.testing.assert_allclose(found.outputs, expected, atol=1e-5)
 
@@ -40,18 +40,18 @@ def test_one_sample_before_and_after(small):
     mine = [Intervention(f"{LAYER}/unit/2")]
     before, after = small.outputs_under(3, mine)
     x = small.data.tensor(3).unsqueeze(0)
-    assert torch.equal(torch.from_numpy(before), small.model(x)[0])
+    assert torch.equal(torch.from_numpy(before), small.model(x).cpu()[0])
     assert torch.equal(torch.from_numpy(after), small.variant("off", small.edits(mine)).model(x)[0])
 
 
 def test_bypassing_restores_every_bit_and_no_hook_is_left(small):
     x, held = torch.stack([small.data.tensor(i) for i in range(4)]), hooks(small)
-    before = small.model(x)
+    before = small.model(x).cpu()
     for strength in np.linspace(0, 1, 20):
         small.outputs_under(3, [Intervention(f"{LAYER}/unit/2", "suppress", float(strength))])
     with pytest.raises(NotFiniteError, match="smaller strength"):
         small.steer(Intervention(f"{LAYER}/unit/2", "set", 3e38), samples=4, controls=0)
-    assert torch.equal(small.model(x), before) and hooks(small) == held
+    assert torch.equal(small.model(x).cpu(), before) and hooks(small) == held
     same = small.outputs_under(3, [Intervention(f"{LAYER}/unit/2", "suppress", 0.0)])
     assert np.array_equal(*same)
 
