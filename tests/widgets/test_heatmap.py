@@ -105,6 +105,32 @@ def test_a_stale_answer_is_dropped(session):
     assert viewer.wait() and viewer.heat["sample"] == 2 and viewer.attribution.samples == (2,)
 
 
+def test_going_and_coming_back_ends_on_what_is_selected(viewer, session):
+    began, go_on = threading.Event(), threading.Event()
+    picture = viewer._answers.picture
+
+    def slow(sample, *rest):
+        if sample == 5:
+            began.set()
+            assert go_on.wait(5)
+        return picture(sample, *rest)
+
+    viewer._answers.picture = slow
+    session.selection.sample = 5
+    assert began.wait(5)
+    session.selection.sample = 4
+    go_on.set()
+    assert viewer.wait()
+    for name in ("picture", "outputs", "heat", "conditional"):
+        assert getattr(viewer, name)["sample"] == 4, name
+
+
+def test_outputs_are_asked_for_though_the_picture_is_there(viewer, session):
+    viewer.outputs = {**viewer.outputs, "sample": 9}  # as after a burst: the picture came in time, the outputs did not
+    viewer._fetch_sample()
+    assert viewer.wait() and viewer.outputs["sample"] == 4
+
+
 def test_what_is_on_show_is_called_stale_while_it_is(viewer, session, monkeypatch):
     monkeypatch.setenv("WORKBENCH_STRICT", "0")
     session.fail = {"explain": StoreError("Disk full.")}

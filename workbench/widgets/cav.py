@@ -317,6 +317,8 @@ class DirectionViewer(SessionWidget):
         if not (self._fits(self.place, shown) and all(self.place.get(k) == v for k, v in wanted.items())):
             title = f"The direction in sample {sample}"
             self.submit(self._place, shown, wanted, into="place", title=title, quiet=bool(self.place))
+        else:
+            self.settle("place")
 
     def _sample_shown(self) -> int | None:
         """The selected sample, or the one with the largest projection."""

@@ -169,7 +169,12 @@ class HeatmapViewer(SessionWidget):
             return
         if self.picture.get("sample") != sample:
             self.submit(self._answers.picture, sample, into="picture", title=f"Sample {sample}", quiet=True)
+        else:
+            self.settle("picture")
+        if self.outputs.get("sample") != sample:
             self.submit(self._answers.outputs, sample, into="outputs", title=f"Outputs for sample {sample}")
+        else:
+            self.settle("outputs")
         self._fetch_heat()
 
     def _fetch_heat(self) -> None:
@@ -184,6 +189,8 @@ class HeatmapViewer(SessionWidget):
         if not (has_map and has_list):
             title = f"Explaining sample {sample}"
             self.submit(self._explain, sample, target, layer, self.n_components, topic="heat", title=title)
+        else:
+            self.settle("heat")
         self._fetch_conditional()
         self._fetch_beside()
 
@@ -203,6 +210,8 @@ class HeatmapViewer(SessionWidget):
         if (have.get("sample"), have.get("target"), have.get("component")) != (sample, target, self.component):
             title = f"Map of {self.component}"
             self.submit(self._answers.conditional, sample, target, self.component, into="conditional", title=title)
+        else:
+            self.settle("conditional")
 
     def _fetch_beside(self) -> None:
         """Further methods, the random model and the region, each only where it is asked for and not there yet."""
@@ -237,7 +246,8 @@ class HeatmapViewer(SessionWidget):
         from workbench.session.deliver import deliver
 
         def put() -> None:
-            if not self._is_closed and self._wanted() == (sample, target):
+            is_wanted = self._wanted() == (sample, target) and value.get("layer", self.list_layer) == self.list_layer
+            if is_wanted and not self._is_closed:
                 if found is not None:
                     self.attribution = found
                 setattr(self, trait, value)

@@ -269,8 +269,7 @@ class ModelTree(SessionWidget):
         self.refresh()
 
     def _forget_plan(self) -> None:
-        with self._jobs_lock:  # one that is still being made is no longer wanted
-            self._newest["planned"] = -1
+        self.settle("planned")  # one that is still being made is no longer wanted
         if self.planned:
             self.planned = {}
 

@@ -240,6 +240,8 @@ class SteeringPanel(SessionWidget):
             return
         if self.picture.get("sample") != sample:
             self.submit(self._seen_answers.picture, sample, into="picture", title=f"Sample {sample}", quiet=True)
+        else:
+            self.settle("picture")
         self._fetch()
         self._fetch_leading()
 
@@ -256,8 +258,12 @@ class SteeringPanel(SessionWidget):
             self.submit(
                 self._answers.outputs, sample, target, mine, watch, into="outputs", title=f"Outputs for sample {sample}"
             )
+        else:
+            self.settle("outputs")
         if not _fits(self.maps, now):
             self.submit(self._maps, sample, target, mine, into="maps", title=f"Maps of sample {sample}")
+        else:
+            self.settle("maps")
         self._fetch_effect()
 
     def _fetch_effect(self) -> None:
@@ -267,6 +273,7 @@ class SteeringPanel(SessionWidget):
             self.submit(dict, into="effect", quiet=True)  # also ends one that is running
             return
         if _fits(self.effect, now) and self.effect["is_complete"]:
+            self.settle("effect")
             return
         if self._measuring is not None and self._measuring[1] == now and not self._measuring[0].is_done:
             return
@@ -281,6 +288,8 @@ class SteeringPanel(SessionWidget):
         have = self.leading
         if not _fits(have, {"sample": sample, "target": target, "layer": layer}) or len(have["components"]) < n:
             self.submit(self._leading, sample, target, layer, n, into="leading", title=f"Leading components of {layer}")
+        else:
+            self.settle("leading")
 
     def _fetch_ranges(self) -> None:
         """What values the data show, where a value or a step is to be chosen."""

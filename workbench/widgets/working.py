@@ -106,6 +106,17 @@ class Working:
         for job in jobs:
             job.cancel()
 
+    def settle(self, topic: str) -> None:
+        """Keep what is on show: what was asked for under `topic` before is cancelled, and its answer is dropped.
+
+        For a wish that has come back to what is there while something else was still on its way.
+        """
+        with self._jobs_lock:
+            self._newest[topic] = -1
+            jobs = [job for job in self._pending.values() if job.topic == topic]
+        for job in jobs:
+            job.cancel()
+
     def is_newest(self, job: Job) -> bool:
         """Whether no later job of the same topic was asked for."""
         return job.topic is None or self._newest.get(job.topic) == job.number
