@@ -25,7 +25,7 @@ from workbench.methods import (
     Retrieval,
     RidgeCAV,
     RRClArC,
-    SpRAy,
+    Spray,
 )
 from workbench.testing.context import SmallData
 from workbench.testing.method_suite import MethodSuite
@@ -68,8 +68,8 @@ class TestEmbeddingMap(MethodSuite):
     }
 
 
-class TestSpRAy(MethodSuite):
-    method = SpRAy
+class TestSpray(MethodSuite):
+    method = Spray
     examples = [
         {"of_class": 0, "layer": "features.4", "layout": "pca", "target": "logit:0"},
         {"of_class": 1, "layout": "pca", "target": "logit:1", "grid": 4, "n_clusters": 2},

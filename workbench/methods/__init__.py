@@ -25,7 +25,7 @@ _HOMES = {
     "RRR": "workbench.methods.correction.right_reasons",
     "Retrieval": "workbench.methods.reveal.retrieval",
     "RidgeCAV": "workbench.methods.directions.filter_cavs",
-    "SpRAy": "workbench.methods.reveal.spray",
+    "Spray": "workbench.methods.reveal.spray",
     "SVMCAV": "workbench.methods.directions.filter_cavs",
     "TCAV": "workbench.methods.directions.tcav",
 }
@@ -50,7 +50,7 @@ __all__ = [
     "RRClArC",
     "Retrieval",
     "RidgeCAV",
-    "SpRAy",
+    "Spray",
 ]
 
 

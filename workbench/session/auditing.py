@@ -161,7 +161,7 @@ class Auditing(Samples):
         self, layer: str, kinds: Sequence[str], classes: list[int | str] | None, n: int, sweeps: bool,
         left: list[str], progress: Progress,
     ) -> list[Finding]:  # fmt: skip
-        from workbench.methods.reveal.spray import SpRAy, class_index
+        from workbench.methods.reveal.spray import Spray, class_index
 
         if not sweeps and self._find("relevances", layer) is None:
             left.append(f"{', '.join(kinds)}: no relevances of {layer} are stored. Run s.sweep([{layer!r}]).")
@@ -180,7 +180,7 @@ class Auditing(Samples):
         values = np.asarray(table.values)
         for index in asked:
             progress.step(0)  # where a cancellation is noticed
-            method = SpRAy(index, layer, layout="pca")
+            method = Spray(index, layer, layout="pca")
             try:
                 method = self.fit(method)
             except BadValueError as error:

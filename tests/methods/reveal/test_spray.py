@@ -8,7 +8,7 @@ import pytest
 import workbench as wb
 from workbench.core.errors import BadValueError, UnknownNameError
 from workbench.data.artifacts import patch
-from workbench.methods import SpRAy
+from workbench.methods import Spray
 from workbench.methods.reveal.spray import class_index, on_grid
 
 N = 240
@@ -35,7 +35,7 @@ def purity(found, toy):
 @pytest.mark.parametrize("layer", ["features.5", "features.8", "features.10"])
 def test_the_samples_with_the_artifact_are_a_group(session, toy, layer):
     """Of class 0, half carry the patch that the network has learnt to use, near any corner; the jump counts two."""
-    found = session.fit(SpRAy(0, layer, target="label", layout="pca"))
+    found = session.fit(Spray(0, layer, target="label", layout="pca"))
     assert len(found.map_.cluster_names) == 2 and purity(found, toy) >= 0.95
     assert found.clusters()["samples"].sum() == len(found.map_)
 
@@ -47,7 +47,7 @@ def in_one_corner(picture, rng):
 def test_in_the_input_an_artifact_in_a_fixed_place_is_a_group(tmp_path):
     toy = wb.data.ToyData(n=N, split="val", artifact=in_one_corner, artifact_class=0, artifact_share=0.5)
     with wb.open_session("toy-cnn", data=toy, store=tmp_path) as s:
-        found = s.fit(SpRAy(0, target="label", layout="pca", grid=8))
+        found = s.fit(Spray(0, target="label", layout="pca", grid=8))
         assert purity(found, toy) >= 0.9
         rows = on_grid(np.asarray(s.explain(found.map_.index[:3].tolist(), "label").heatmap), 8)
         near = np.linalg.norm(rows[0] / np.abs(rows[0]).sum() - rows[1] / np.abs(rows[1]).sum())
@@ -56,15 +56,15 @@ def test_in_the_input_an_artifact_in_a_fixed_place_is_a_group(tmp_path):
 
 
 def test_a_second_fit_loads(session):
-    method = SpRAy("striped disc", "features.8", target="label", layout="pca")
-    one, two = session.fit(method), session.fit(SpRAy("striped disc", "features.8", target="label", layout="pca"))
+    method = Spray("striped disc", "features.8", target="label", layout="pca")
+    one, two = session.fit(method), session.fit(Spray("striped disc", "features.8", target="label", layout="pca"))
     np.testing.assert_array_equal(one.map_.position, two.map_.position)
     np.testing.assert_array_equal(one.eigenvalues_, two.eigenvalues_)
     assert one.clusters().equals(two.clusters()) and list(one.map_.columns) == list(two.map_.columns)
 
 
 def test_samples_of_a_group_are_ids_for_a_tag(session):
-    found = session.fit(SpRAy(0, "features.8", target="label", layout="pca", n_clusters=2))
+    found = session.fit(Spray(0, "features.8", target="label", layout="pca", n_clusters=2))
     of = [set(found.samples(name).tolist()) for name in found.map_.cluster_names]
     assert not of[0] & of[1] and of[0] | of[1] == set(found.map_.index.tolist())
     assert len(of[0]) >= len(of[1]), "larger groups first"
@@ -75,7 +75,7 @@ def test_samples_of_a_group_are_ids_for_a_tag(session):
 
 
 def test_the_farthest_sample_is_the_first_outlier(session):
-    found = session.fit(SpRAy(0, "features.8", target="label", layout="pca"))
+    found = session.fit(Spray(0, "features.8", target="label", layout="pca"))
     table = session.relevances("features.8", target="label").values.numpy()[found.map_.index].astype(np.float64)
     rows = table / np.abs(table).sum(1, keepdims=True)
     distance = np.linalg.norm(rows[:, None] - rows[None], axis=2)
@@ -86,7 +86,7 @@ def test_the_farthest_sample_is_the_first_outlier(session):
 
 
 def test_who_is_of_the_class_is_decided_by_the_model(session):
-    found = session.fit(SpRAy(1, "features.8", layout="pca"))
+    found = session.fit(Spray(1, "features.8", layout="pca"))
     predicted = np.asarray(session.relevances("features.8").target)
     np.testing.assert_array_equal(found.map_.index, np.flatnonzero(predicted == 1))
 
@@ -104,13 +104,13 @@ def test_who_is_of_the_class_is_decided_by_the_model(session):
 )
 def test_what_is_refused(session, options, kind, message):
     with pytest.raises(kind, match=message):
-        session.fit(SpRAy(layer="features.8", **options))
+        session.fit(Spray(layer="features.8", **options))
 
 
 def test_too_few_samples(tmp_path):
     few = wb.data.ToyData(n=12, split="val")
     with wb.open_session("toy-cnn", data=few, store=tmp_path) as s, pytest.raises(BadValueError, match="at least 5"):
-        s.fit(SpRAy(0, "features.8", target="label"))
+        s.fit(Spray(0, "features.8", target="label"))
 
 
 def test_a_grid_conserves_the_sum():

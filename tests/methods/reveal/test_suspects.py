@@ -69,7 +69,7 @@ def test_silent_and_redundant_components():
 
 
 def groups(sizes, seed=0):
-    """A map as SpRAy gives it, its groups apart; the last sample is far from all."""
+    """A map as Spray gives it, its groups apart; the last sample is far from all."""
     cluster = np.repeat(np.arange(len(sizes)), sizes)
     n = len(cluster)
     near = np.stack([[j for j in range(n) if j != i and cluster[j] == cluster[i]][:5] for i in range(n)])

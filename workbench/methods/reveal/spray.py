@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.core.context import Context
 
-__all__ = ["SpRAy"]
+__all__ = ["Spray"]
 
 _LEAST = 5
 _EXPLAINED_AT_ONCE = 32
@@ -35,7 +35,7 @@ _ARRAYS = ("index", "position", "neighbours", "distances", "is_apart")
     ),
     needs=("relevances",),
 )
-class SpRAy(Method, Embeds):
+class Spray(Method, Embeds):
     """Group the samples of a class by their relevances: spectral clustering of decisions.
 
     **What it answers.** Does the model reach this class in several ways, and which samples go the unusual one? Look at
@@ -97,7 +97,7 @@ class SpRAy(Method, Embeds):
         self.of_class, self.layer, self.target, self.k, self.n_vectors = of_class, layer, target, k, n_vectors
         self.n_clusters, self.grid, self.layout, self.seed = n_clusters, grid, layout, seed
 
-    def fit(self, ctx: Context) -> SpRAy:
+    def fit(self, ctx: Context) -> Spray:
         """Learn the groups from the relevances of the class."""
         self._check()
         index = class_index(self.of_class, ctx.class_names(), ctx.model.n_classes)

@@ -50,7 +50,7 @@ def group_findings(
     Parameters
     ----------
     found : PointMap
-        Of `SpRAy`: samples with the columns ``cluster`` and ``outlier``, and their neighbours.
+        Of `Spray`: samples with the columns ``cluster`` and ``outlier``, and their neighbours.
     of_class : str
     layer : str
     relevance : (sample, unit) float array, optional
@@ -103,7 +103,7 @@ def outlier_findings(
     Parameters
     ----------
     found : PointMap
-        Of `SpRAy`.
+        Of `Spray`.
     limit : float
         So many deviations (1.48 times the median absolute one) above the median of the class.
     n : int
