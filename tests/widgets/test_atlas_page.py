@@ -100,7 +100,7 @@ def test_labels_given_on_a_card_are_on_the_board(chrome, session):
         page.settle()
         page.page.locator("input.wb-written").fill("<u>corners</u>")
         page.page.locator("input.wb-written").press("Tab")
-        page.until(lambda: atlas.labels == {"17": "<u>corners</u>"})
+        page.until(lambda: atlas.labels == {"bn2/unit/17": "<u>corners</u>"})
         page.page.locator(".wb-atlas .wb-search").fill("corners")
         page.until(lambda: names(page.page) == ["unit 17 · <u>corners</u>"])
         assert page.errors == []

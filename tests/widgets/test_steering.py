@@ -59,7 +59,7 @@ class TestContractWhileSteering(WidgetSuite):
 
 class TestPage(PageSuite):
     pytestmark = needs_browser
-    kind = "steering"
+    kind, labelled = "steering", "bn2/unit/17"
 
     def make(self, session, **view):
         session.selection.components = ("bn2/unit/4", "bn2/unit/5", "blocks.4/unit/1")

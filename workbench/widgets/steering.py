@@ -25,6 +25,7 @@ from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.esm import css, esm
 from workbench.widgets.heat_answers import HeatAnswers
 from workbench.widgets.keeping import Offer
+from workbench.widgets.labelling import ShowsLabels
 from workbench.widgets.recording import Recording
 from workbench.widgets.steer_answers import (
     SteerAnswers,
@@ -51,7 +52,7 @@ _RECORDED_TOGGLES = 4
 
 
 @register_widget("steering", shows=Effect)
-class SteeringPanel(SessionWidget):
+class SteeringPanel(ShowsLabels, SessionWidget):
     """Suppress, boost, set, add along or project out components, and see what becomes of one sample and of many.
 
     The list holds interventions on components, sets and directions, each with its strength, on or off. What is
