@@ -28,9 +28,7 @@ class TestContract(WidgetSuite):
         return AtlasBrowser(session.atlas(), session=session, **view)
 
 
-@pytest.fixture
-def session():
-    return FakeSession(components=300)
+SESSION = {"components": 300}
 
 
 @pytest.fixture
