@@ -76,12 +76,12 @@ class ComponentCard(ShowsLabels, SessionWidget):
 
     component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
     sample = traitlets.Any(None, allow_none=True, help="Id of the current sample, marked on the card.").tag(sync=True)
-    by = traitlets.Enum(["activation", "relevance"], "activation", help="What references are chosen by.").tag(
-        sync=True, view=True
-    )
-    mode = traitlets.Enum(["crop", "whole", "mask"], "crop", help="What is shown of each reference.").tag(
-        sync=True, view=True
-    )
+    by = traitlets.Enum(
+        ["activation", "relevance"], "activation", help="What references are chosen by, as in `Session.references`."
+    ).tag(sync=True, view=True)
+    mode = traitlets.Enum(
+        ["crop", "whole", "mask"], "crop", help="What is shown of each reference, as in `Session.reference_views`."
+    ).tag(sync=True, view=True)
     quantile = traitlets.Float(
         1.0, min=0.0, max=1.0, help="Of the values: 1 shows the strongest references, 0 the weakest."
     ).tag(sync=True, view=True)
