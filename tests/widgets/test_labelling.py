@@ -70,6 +70,7 @@ def test_stills_name_components_with_their_labels(shown, session):
     assert made.asked == f"suppress bn2/unit/17 · {LABEL} (100 %)" and made.notes[0].endswith(made.asked)
     assert " · moved along " in " ".join(made.notes)
     assert still(found).title.endswith(" · a <b>block</b>")
+    assert found.directions()["label"].tolist() == ["a <b>block</b>", ""]
     for widget in (viewer, neurons, panel, found):
         html = still(widget).html()
         assert "<img src=x" not in html and "<b>block" not in html

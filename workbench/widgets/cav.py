@@ -20,7 +20,7 @@ from workbench.widgets.cav_answers import METHODS, DirectionAnswers, Wish
 from workbench.widgets.cav_still import still_of
 from workbench.widgets.esm import css, esm
 from workbench.widgets.keeping import Offer
-from workbench.widgets.labelling import ShowsLabels
+from workbench.widgets.labelling import ShowsLabels, with_labels
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Still
 
@@ -500,7 +500,7 @@ class DirectionViewer(ShowsLabels, SessionWidget):
             ],
             index=pd.Index([row.get("direction", "") for row in rows], name="component", dtype=object),
         )
-        return frame
+        return with_labels(frame, self.labels)
 
     def sensitivities(self) -> pd.DataFrame:
         """Dependence of each class on the direction on show; empty until it was asked for."""
