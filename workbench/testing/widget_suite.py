@@ -72,9 +72,11 @@ class Page:
 
     def ask(self, kind: Any, body: Any = None, buffers: Any = ()) -> tuple[dict[str, Any], list[bytes]]:
         """Ask, wait, and return the one answer."""
-        number = self.post(kind, body, buffers)
+        number, end = self.post(kind, body, buffers), time.monotonic() + 10
         self.widget.wait(10)
-        found = self.answers(number)
+        while not (found := self.answers(number)) and time.monotonic() < end:
+            time.sleep(0.002)  # a job leaves the widget's list a moment before its answer is handed over
+            flush(1)
         assert len(found) == 1, f"{kind} was answered {len(found)} times"
         json.dumps(found[0][0])
         return found[0]
