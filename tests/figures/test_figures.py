@@ -28,6 +28,7 @@ from workbench.core.results import (
     ReferenceSet,
     SanityCheck,
 )
+from workbench.core.rounds import LifeCycle, Round
 
 MARKUP = "<b>bold</b> & <script>x</script>"
 
@@ -173,6 +174,10 @@ FIGURES = {
     "curve": lambda: curve().plot(),
     "curve without attacks": lambda: curve(attacked=False).plot(),
     "models compared": lambda: reevaluation().plot(),
+    "rounds": lambda: LifeCycle(
+        MARKUP, (Round(1, "kept", "", MARKUP, report=reevaluation()), Round(2, "kept", ""))
+    ).plot(),
+    "no rounds": lambda: LifeCycle(MARKUP).plot(),
     "direction": lambda: direction().plot(),
     "direction of one": lambda: direction(held_out=False).plot(n=3),
     "directions": lambda: DirectionSet("layer<1>", "cav-x", (direction(0), direction(1))).plot(),
@@ -346,7 +351,14 @@ def test_every_registered_figure_is_tried_here():
     sanity = SanityCheck(one, one, 0.25, 0)
     assert "rank correlation 0.25" in str(sanity.plot().layout.annotations)
     made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity, effect(), left_out())
-    made += (direction(), DirectionSet("l", "cav-x", (direction(),)), sensitivity(), curve(), reevaluation())
+    made += (
+        direction(),
+        DirectionSet("l", "cav-x", (direction(),)),
+        sensitivity(),
+        curve(),
+        reevaluation(),
+        LifeCycle("net"),
+    )
     records = {type(r).__name__ for r in made}
     assert records | {"Bars"} == set(REGISTERED)
 

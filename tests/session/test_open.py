@@ -149,8 +149,8 @@ def test_a_builder(open_small):
 
 
 def test_generated_scenes_bring_the_transform_of_a_module_that_has_none(tmp_path):
-    from workbench.models.birds import BirdVGG
     from workbench.models.bird_training import bird_card
+    from workbench.models.birds import BirdVGG
 
     birds, store = wb.data.PartWorld(8, n_classes=3), tmp_path / "store"
     with wb.open_session(BirdVGG(3), data=birds, store=store) as s:

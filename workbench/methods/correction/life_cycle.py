@@ -281,8 +281,8 @@ class RevealToRevise(Method, Corrects):
         self._rejected = [np.asarray(lists[f"rejected {i}"]) for i in range(notes["rejected"])]
 
     def __repr__(self) -> str:
-        told = f", {count(len(self._steps), 'round')}" if self.is_fitted and self._steps else ""
-        return f"RevealToRevise(layers={self._layers()}, revise={self._template()!r}, decide={self.decide!r}){told}"
+        shown = [f"{name}={value!r}" for name, value in self.params().items() if value is not None]
+        return f"RevealToRevise({', '.join(shown)})"
 
     # --- reveal ------------------------------------------------------------------------------------------------------
 
