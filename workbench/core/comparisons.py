@@ -167,7 +167,7 @@ class Comparison(Result):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Differences(Result):
-    """Two models of the same outputs on the same samples: what the second says otherwise, and what that bought and cost.
+    """Two models on the same samples: what the second says otherwise, and what that bought and cost.
 
     Attributes
     ----------

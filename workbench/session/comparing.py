@@ -58,6 +58,12 @@ class Comparing(Auditing):
         """What the edits of this session's model are, in words; empty for one without."""
         return in_words(self.model.edits)
 
+    def changed_layers(self) -> tuple[str, ...]:
+        """The layers that the edits of this session's model change, in their order."""
+        found = {edit.where if edit.where in self.model.layers else edit.where.rpartition(".")[0]
+                 for edit in self.model.edits}  # fmt: skip
+        return tuple(name for name in self.model.layers if name in found)
+
     def close(self) -> None:
         """Cancel what is left and free the model's memory. Results stay in the store."""
         self.is_closed = True
@@ -131,11 +137,11 @@ class Comparing(Auditing):
         ids = chosen_samples(POPULATION if samples is None else samples, len(self.data))
         digests, read, outputs = [], [], []
         for one in (self, other):
-            made = one._outputs_of(ids, progress)
+            made = one._kept_outputs(ids, progress)
             digests.append(made[0])
             read.append(made[1])
             outputs.append(made[2])
-        both = np.intersect1d(*read)
+        both = np.intersect1d(read[0], read[1])
         if not len(both):
             raise DataError(f"None of the {len(ids)} samples can be read.")
         before, after = (of[np.searchsorted(own, both)] for own, of in zip(read, outputs, strict=True))
@@ -188,7 +194,7 @@ class Comparing(Auditing):
         values = np.array([row[2:] for row in rows], dtype=np.float32)
         return values[:, 0], values[:, 1]
 
-    def _outputs_of(self, ids: np.ndarray, progress: Progress | None) -> tuple[str, np.ndarray, np.ndarray]:
+    def _kept_outputs(self, ids: np.ndarray, progress: Progress | None) -> tuple[str, np.ndarray, np.ndarray]:
         """Digest, ids that could be read and their outputs, (sample, class_), from the store or the model."""
         size = max(_BATCH, -(-len(ids) // _MOST_PARTS))
         parts = [ids[first : first + size] for first in range(0, len(ids), size)]
