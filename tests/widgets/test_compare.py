@@ -17,6 +17,7 @@ from workbench.methods import PatternCAV, PClArC
 from workbench.testing.browser import WidgetPage, chromium
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import ExportedPage, PageSuite, findings
+from workbench.testing.small import CLASSES, SMALL, small_data, small_net
 from workbench.testing.widget_suite import HOSTILE, Page, WidgetSuite, lenient
 from workbench.widgets import CompareView, SteeringPanel, show
 from workbench.widgets.compare_answers import report_of
@@ -521,6 +522,22 @@ def test_stills_say_what_is_there(view):
     empty.close()
 
 
+def test_a_real_reevaluation_brings_its_session_and_its_variant(tmp_path):
+    options = {"data": small_data(), "store": tmp_path, "transform": SMALL, "classes": CLASSES}
+    with wb.open_session(small_net(), **options) as s:
+        fixed = s.variant("fixed", [Edit("scale", "relu_b", (0, 2, 3), 0.0)])
+        last = s.variant("last", [Edit("scale", "relu_b", (1,), 0.0)])
+        pairs = [(i, i + 4) for i in range(4)]
+        cav = PatternCAV("relu_b", positives=[0, 1, 2, 5, 9], scope="all", resamples=0)
+        report = s.reevaluate(fixed, attacked=pairs, artifact="stamp", cav=cav)
+        view = CompareView(report)
+        assert view.wait(60) and view.session is s and view.variant == "fixed" and last.name in str(view.variants)
+        assert view.report["models"] == [s.name, "fixed"] and view.report["summary"] == report.summary()
+        assert view.differences["n"] == 24 and view.result.recipe == s.differences(fixed).recipe
+        view.close()
+    assert fixed.name == "fixed"
+
+
 # On a page ------------------------------------------------------------------------------------------------------------
 
 
@@ -579,7 +596,7 @@ class TestOnAPage:
     def test_variants_are_chosen_and_come_in_view(self, shown, view, session):
         session.kept["<b>x</b>"] = session.variant("<b>x</b>", OTHER)
         shown.settle()
-        shown.page.get_by_label("Variant").select_option("<b>x</b>")
+        shown.page.get_by_label("Variant", exact=True).select_option("<b>x</b>")
         shown.settle()
         assert view.variant == "<b>x</b>" and "<b>x</b> against fake" in shown.page.locator(".wb-title").inner_text()
         assert "units 5, 6 of blocks.4" in shown.page.locator(".wb-edits").inner_text()
@@ -632,7 +649,7 @@ class TestExported:
         with ExportedPage(chrome, tmp_path / "page.html", height=1400) as opened:
             page = opened.page
             first = page.locator(".wb-outs").inner_text(), page.locator(".wb-figures").inner_text()
-            page.get_by_label("Variant").select_option("other")
+            page.get_by_label("Variant", exact=True).select_option("other")
             page.wait_for_timeout(300)
             second = page.locator(".wb-outs").inner_text(), page.locator(".wb-figures").inner_text()
             assert first[0] != second[0] and first[1] != second[1] and not page.locator(".wb-outs.wb-old").count()
@@ -640,7 +657,7 @@ class TestExported:
             page.locator(".wb-flips [role=option]").nth(3).click()
             page.wait_for_timeout(300)
             assert "Not in this page" in page.locator(".wb-pane-gone").first.inner_text()
-            page.get_by_label("Variant").select_option("fixed")
+            page.get_by_label("Variant", exact=True).select_option("fixed")
             page.wait_for_timeout(300)
             assert page.locator(".wb-verdict").inner_text().startswith("Decision")
             assert opened.errors == [] and opened.asked_for == []

@@ -222,7 +222,8 @@ class CompareView(SessionWidget):
             facts.append(facts_of(self.variant, self._held, self.session, is_open=False))
         self.variants = facts
         if not self.variant and now:
-            self.variant = next(reversed(now))  # observed: fetches
+            told = [name for name in self.report.get("models", ())[1:] if name in now]
+            self.variant = told[-1] if told else next(reversed(now))  # observed: fetches
         elif fetch:
             self._fetch_all()
 

@@ -95,13 +95,13 @@ export function changedOf({ state, rove, onpick, measure }) {
     replace(list, ids.map((id, k) => {
       const i = own.samples.indexOf(id), what = own.kind[i];
       const said = own.before[i] === own.after[i] ? own.after[i] || `sample ${id}` : `${own.before[i]} → ${own.after[i]}`;
-      const size = own.shift[i] === null ? `${own.output[i]} ${signed(own.change[i], 2)}` : `${share(own.shift[i])} of the probability moved`;
+      const size = own.shift[i] === null ? `${own.output[i]} ${signed(own.change[i], 2)}` : `${share(own.shift[i])} of probability moved`;
       const chance = own.probability_before[i] === null ? "" : `${share(own.probability_before[i])} → ${share(own.probability_after[i])}`;
       const label = `Sample ${id}, ${WORDS[what]}: ${said.replace("→", "to")}${own.label[i] ? `, labelled ${own.label[i]}` : ""}, ${size}`;
       return h("div", { class: `wb-flip wb-is-${what}`, role: "option", "data-id": id, "aria-selected": String(id === sample), "aria-label": label, title: `${label}${chance ? `; probability of the decision ${chance}` : ""}`, tabIndex: k === Math.max(0, at) ? 0 : -1, onclick: () => onpick(id) },
         thumb(image, own.sheet, i, "wb-flip-picture"),
         h("span", { class: "wb-flip-text" }, MARKS[what] ? h("span", { class: "wb-mark" }, MARKS[what]) : null, said),
-        h("span", { class: "wb-flip-more wb-quiet" }, own.label[i] && what !== "gained" && what !== "same" ? `labelled ${own.label[i]} · ` : "", size));
+        h("span", { class: "wb-flip-more wb-quiet" }, what === "other" && own.label[i] ? `labelled ${own.label[i]} · ` : "", size));
     }));
     if (focused >= 0) list.children[Math.min(focused, list.children.length - 1)]?.focus();
     list.hidden = !ids.length;
