@@ -110,6 +110,7 @@ class TestPage(PageSuite):
     kind = "compare"
 
     def make(self, session, **view):
+        session.coverage = {"bn2": 1.0, "blocks.4": 1.0}
         with_variants(session, held=("other", "fixed"))
         return CompareView(session, **{"reevaluation": evaluated(models=("fake", "fixed", "other")), **view})
 
@@ -222,6 +223,17 @@ def test_the_variant_on_show_is_kept_alive_and_let_go(view, session):
     assert session.variants() == {}
 
 
+def test_a_variant_that_nobody_holds_leaves_the_list_when_it_is_chosen(view, session, monkeypatch):
+    session.kept["other"] = session.variant("other", OTHER)
+    assert view.wait() and [one["name"] for one in view.variants] == ["fixed", "other"]
+    del session.kept["other"]
+    gc.collect()
+    with lenient(monkeypatch):
+        Page(view).put(variant="other")
+    assert view.wait() and view.variant == "fixed" and [one["name"] for one in view.variants] == ["fixed"]
+    assert "No open variant" in view._problem["message"]
+
+
 def test_a_variant_made_again_under_its_name_takes_the_place(view, session):
     first = view.outputs
     session.kept["fixed"] = session.variant("fixed", OTHER)
@@ -302,6 +314,16 @@ def test_maps_are_on_one_scale_and_of_what_the_base_says(view, session):
     assert list(view.table("components").index) == moved["components"]
 
 
+def test_pictures_of_components_are_no_reason_to_sweep(view, session):
+    assert view.maps["moved"]["sheet"]["n"] == 0 and asked(session, "peak_crops") == 0
+    session.coverage = {"bn2": 1.0}
+    view.n_moved = 5
+    assert view.wait() and view.maps["moved"]["sheet"]["n"] == 5
+    session.coverage = {"bn2": 0.5}  # begun and not ended: reading them would go on with it
+    view.n_moved = 4
+    assert view.wait() and view.maps["moved"]["sheet"]["n"] == 0
+
+
 def test_it_follows_sample_target_and_component(view, session):
     session.selection.sample = 9
     assert view.wait() and view.outputs["sample"] == view.maps["sample"] == view.picture["sample"] == 9
@@ -320,6 +342,7 @@ def test_it_follows_sample_target_and_component(view, session):
 def test_nothing_is_asked_twice(session):
     session.delay = 0.3
     view = CompareView(session, group="own")
+    assert view.sample == 0
     view.sample = 4
     for _ in range(3):
         view._fetch_all()
@@ -331,6 +354,15 @@ def test_nothing_is_asked_twice(session):
     view._take_variants()
     view._take_tags()
     assert view.wait() and asked(session, "compare") == n and asked(session, "differences") == 1
+    view.close()
+
+
+def test_without_a_sample_it_begins_with_the_first():
+    session = with_variants(FakeSession())
+    view = CompareView(session)
+    assert view.wait() and view.sample == session.selection.sample == 0 == view.outputs["sample"]
+    assert asked(session, "compare") == 2 and asked(session, "differences") == 1
+    assert all(one["digest"] == view.variants[0]["digest"] for one in (view.outputs, view.maps, view.differences))
     view.close()
 
 
