@@ -714,6 +714,41 @@ def hooks(session):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in session.model.module.modules())
 
 
+def test_variants_that_come_and_go_while_it_works_leave_nothing_behind(tmp_path):
+    rng, held = np.random.default_rng(4), {}
+    with wb.open_session(small_net(), data=small_data(200), store=tmp_path, transform=SMALL, classes=CLASSES) as s:
+        views = [CompareView(s), CompareView(s, group="b")]
+        for _ in range(80):
+            view, what, name = views[rng.integers(2)], rng.random(), "abc"[rng.integers(3)]
+            if what < 0.3:
+                held[name] = s.variant(name, [Edit("scale", "relu_b", (int(rng.integers(7)),), float(rng.random()))])
+            elif what < 0.45 and name in held:
+                held.pop(name).close()
+            elif what < 0.6 and name in s.variants():
+                view.variant = name
+            elif what < 0.8:
+                view.sample = int(rng.integers(200))
+            else:
+                view.population = [16, 100, "all"][rng.integers(3)]
+            time.sleep(float(rng.random()) * 0.04)
+        last = s.variant("last", [Edit("scale", "relu_b", (1,), 0.0)])
+        for view in views:
+            view.variant = "last"
+            assert view.wait(60) and view.status == "ready" and view._problem == {}
+            for what in ("outputs", "maps", "differences"):
+                assert view.fits(getattr(view, what), view.wanted(what)), what
+            one = s.compare(last, view.sample, maps=False)
+            assert [row["after"] for row in view.outputs["rows"]] == pytest.approx(list(one.to_frame(4)["after"]))
+            n = 200 if view.population == "all" else view.population
+            assert view.differences["counts"] == s.differences(last, n).counts
+            view.close()
+        assert [hooks(one) for one in (s, last, *held.values())] == [0] * (2 + len(held))
+    end = time.monotonic() + 10
+    while any(view._long._line.thread.is_alive() for view in views) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not any(view._long._line.thread.is_alive() for view in views)
+
+
 def test_on_a_real_network_a_kept_edit_and_a_correction_are_compared(toy):
     held = hooks(toy)
     panel = SteeringPanel(toy, sample=14, population=16, controls=2, layer="features.11")

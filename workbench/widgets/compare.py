@@ -13,7 +13,7 @@ import traitlets
 from workbench.core import check
 from workbench.core.comparisons import Comparison, Differences
 from workbench.core.corrections import Reevaluation
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, CancelledError, WorkbenchError
 from workbench.core.ids import ComponentId
 from workbench.session.compared import compared
 from workbench.session.deliver import deliver
@@ -282,7 +282,7 @@ class CompareView(SessionWidget):
     # Asking for it ----------------------------------------------------------------------------------------------------
 
     def _fetch_all(self) -> None:
-        self._other()
+        self._other()  # holds it, with its layers
         self._fetch_sample()
         self._fetch_differences()
 
@@ -352,7 +352,12 @@ class CompareView(SessionWidget):
                 return
 
         def made() -> tuple[dict[str, Any], Any]:
-            found = answer(*given)
+            try:
+                found = answer(*given)
+            except WorkbenchError as error:
+                if getattr(given[0], "is_closed", False):  # closed on the way: nobody waits for it any more
+                    raise CancelledError(error.message, hint=error.hint) from error
+                raise
             payload, record = found if isinstance(found, tuple) else (found, None)
             return {**payload, **wish}, record
 
