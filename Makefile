@@ -13,7 +13,7 @@ PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
-BENCHMARKS = lrp_pass sweep_index sweep_activations concept_maps memory peer_index neuron_map gestures birds cav
+BENCHMARKS = lrp_pass sweep_index sweep_activations concept_maps memory peer_index neuron_map gestures birds cav steering
 # Tests run on one thread per process, two processes: see tests/conftest.py.
 JOBS ?= 2
 PYTEST = $(PY) -m pytest
