@@ -1,12 +1,13 @@
 """What corrections and steering cost at a layer near the end of a network: inference, an epoch, and a moved slider.
 
 `ratio` is the time of inference with P-ClArC divided by inference with the plain model; `r_clarc` holds that of R-ClArC
-by its condition, and `r_clarc_ratio` the largest of them. Plain is the session's own handle, batch norms folded, so that
-nothing but the correction differs. `rr_clarc_epoch` compares one epoch of RR-ClArC with one of fine-tuning the same
-weights, the frozen forward pass and the held-out measurements being part of both; `rr_clarc_step` leaves the frozen pass
-out, and `rr_clarc_epoch_below` is one layer group further down, where convolutions are trained and the penalty needs a
-second backward pass. `first_paint_s` is the wall time from a strength that changes to the outputs in the panel's trait,
-for one image, the median and the largest; before each move the maps and the population of the last are underway.
+by its condition, and `r_clarc_ratio` the largest of them. Plain is the session's own handle, batch norms folded, so
+that nothing but the correction differs. `rr_clarc_epoch` compares one epoch of RR-ClArC with one of fine-tuning the
+same weights, the frozen forward pass and the held-out measurements being part of both; `rr_clarc_step` leaves these
+out, and `rr_clarc_epoch_below` is one group of layers further down, where convolutions are trained and the penalty
+needs a second backward pass. `first_paint_s` is the wall time from a strength that changes to the outputs in the
+panel's trait, for one image, the median and the largest; before each move the maps and the population of the last are
+underway.
 """
 
 from __future__ import annotations
