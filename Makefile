@@ -41,6 +41,7 @@ $(VENV)/.made:
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing the workbench for the demo; PyTorch is large, so the first time takes some minutes."
 	$(PIP) install --quiet -c constraints.txt -e ".[demo]"
+	$(PIP) install --quiet --no-deps imagenet-w==1.0.0  # asks for packages that its font does not need
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt

@@ -46,9 +46,9 @@ def carton(session):
 
 
 @pytest.fixture(scope="module")
-def outputs(session, twins):
+def outputs(session):
     """(clean or marked, sample, class_)."""
-    return torch.stack([session.model(twins.batch(ids)[0]) for ids in (range(N), range(N, 2 * N))])
+    return torch.stack([session.model(session.data.batch(ids)[0]) for ids in (range(N), range(N, 2 * N))])
 
 
 def test_the_mark_raises_the_carton_most(outputs, carton):
@@ -76,9 +76,9 @@ def test_steering_along_it_moves_the_carton(session, cav, carton):
     assert low > 1 and found.is_beyond_control and int(found.outputs.argmax()) == carton
 
 
-def test_projecting_it_out_lowers_the_rise_at_little_cost(session, cav, carton, twins, outputs):
+def test_projecting_it_out_lowers_the_rise_at_little_cost(session, cav, carton, outputs):
     without = session.variant("without", session.edits(wb.Intervention(cav.components(), "project")))
-    clean, marked = (without.model(twins.batch(ids)[0]) for ids in (range(N), range(N, 2 * N)))
+    clean, marked = (without.model(without.data.batch(ids)[0]) for ids in (range(N), range(N, 2 * N)))
     before, after = (outputs[1] - outputs[0])[:, carton].mean(), (marked - clean)[:, carton].mean()
     assert after < 0.3 * before
     decided = outputs.argmax(2)
