@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.core.corrections import Reevaluation, TrainingCurve, _mcnemar
+from workbench.core.corrections import Reevaluation, TrainingCurve, mcnemar
 from workbench.core.errors import BadValueError
 
 
@@ -40,8 +40,8 @@ def test_mcnemar_is_the_exact_binomial_test():
     stats = pytest.importorskip("scipy.stats")
     for gained, lost in ((0, 1), (3, 9), (10, 10), (0, 30), (200, 150)):
         expected = stats.binomtest(gained, gained + lost, 0.5).pvalue
-        assert _mcnemar(gained, lost) == pytest.approx(min(1.0, expected), rel=1e-9)
-    assert _mcnemar(0, 0) == 1.0 and compared().change(0)[3] == 1.0
+        assert mcnemar(gained, lost) == pytest.approx(min(1.0, expected), rel=1e-9)
+    assert mcnemar(0, 0) == 1.0 and compared().change(0)[3] == 1.0
     assert compared().change(1, "attacked")[3] < 1e-6
 
 

@@ -103,6 +103,8 @@ class Reevaluation(Result):
         Whether the model is right on the samples with another artifact.
     layer : str
     warnings : tuple of str
+    ctx_ : weak reference to a session, optional
+        Where it was made.
     """
 
     models: tuple[str, ...]
@@ -121,6 +123,7 @@ class Reevaluation(Result):
     others: Mapping[str, np.ndarray]
     layer: str = ""
     warnings: tuple[str, ...] = ()
+    ctx_: Any = None
 
     def accuracy(self, model: int = 0, kind: str = "clean") -> tuple[float, float, float]:
         """Accuracy with its middle 95 % by the bootstrap over samples; `kind` may name another artifact."""
@@ -145,7 +148,7 @@ class Reevaluation(Result):
         right = self._right(kind)
         difference = right[model].astype(np.float64) - right[0]
         gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
-        return (float(difference.mean()), *self._middle(difference), _mcnemar(gained, lost))
+        return (float(difference.mean()), *self._middle(difference), mcnemar(gained, lost))
 
     def by_class(self) -> pd.DataFrame:
         """Clean and attacked accuracy per model and class."""
@@ -224,7 +227,7 @@ class Reevaluation(Result):
 _NUMBERS = ("sensitivity", "sensitivity_error", "sensitivity_after", "probe_layer", "probe_logits")
 
 
-def _mcnemar(gained: int, lost: int) -> float:
+def mcnemar(gained: int, lost: int) -> float:
     """Two-sided exact binomial test that gains and losses are equally likely; 1 where there are neither.
 
     Notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -168,7 +169,7 @@ class Revising(Trying):
                 named[name if name not in named else f"{name} ({len(named)})"] = other
         ask = _Question(self, attacked, samples, artifact, cav, masks, dict(besides or {}), n_explained, rule)
         found = [other._reevaluated(ask, progress) for other in named.values()]
-        return ask.answer(tuple(named), found)
+        return replace(ask.answer(tuple(named), found), ctx_=weakref.ref(self))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from workbench.core.errors import BadValueError, ModelError
 from workbench.core.results import DirectionSet, Edit
 from workbench.models.device import choose_device
 from workbench.models.handle import ModelHandle
-from workbench.session.auditing import Auditing
+from workbench.session.comparing import Comparing
 from workbench.session.tables import DEFAULT_RULE
 from workbench.store import Store
 from workbench.store.recipe import Recipe
@@ -118,7 +118,7 @@ def open_session(
     return Session(handle, pictures, opened, device_budget_gb=device_budget_gb, opened_by=call)
 
 
-class Session(Auditing):
+class Session(Comparing):
     """One model with one data set; everything shown is computed and kept here.
 
     Made by `open_session`. All work on the model runs on the session's lane, one job at a time.
@@ -230,7 +230,10 @@ class Session(Auditing):
         )
 
     def variant(self, name: str, edits: Sequence[Edit]) -> Session:
-        """A session on the model with edits; data and store are shared, this session stays as it is."""
+        """A session on the model with edits; data and store are shared, this session stays as it is.
+
+        `variants` names it for as long as it is open and someone holds it.
+        """
         if wrong := [e for e in edits if not isinstance(e, Edit)]:
             raise BadValueError(
                 f"A variant takes edits; got {type(wrong[0]).__name__}.",
@@ -241,6 +244,8 @@ class Session(Auditing):
         call = f"{self.opened_by}.variant({name!r}, edits)" if self.opened_by else ""
         made = Session(handle, self._data, self.store, device_budget_gb=budget, name=name, opened_by=call)
         made._directions = self._directions  # as the variant's model has them: to see what an edit does to them
+        made._listed_in = self._variants
+        self._variants.add(name, made)
         return made
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from workbench.core.comparisons import Comparison
 from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChange
 from workbench.core.errors import IncompleteError, UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.findings import KINDS, Findings, checked
@@ -32,6 +33,7 @@ from workbench.core.results import (
 )
 from workbench.data.tags import Tagged
 from workbench.methods.reveal import suspects
+from workbench.session.compared import OpenVariants, chances, compared, in_words
 from workbench.session.decisions import DecisionBook, decide, undo
 from workbench.session.facts import (
     Pooled,
@@ -175,6 +177,8 @@ class FakeSession:
         self, *, n=24, components=64, layer="bn2", delay=0.0, pictures=None, labels=None, classes=CLASSES, seed=0
     ):
         self.data = FakeData(n, pictures, labels, classes)
+        self.name, self.made_by, self._of = "fake", (), self
+        self.is_closed, self._open, self._listed_in = False, OpenVariants(), None
         self._classes = tuple(classes)
         self.n_components, self.layer_name = {layer: components, "blocks.4": 40}, layer
         self.delay, self.fail, self.asked = delay, {}, []
@@ -211,7 +215,9 @@ class FakeSession:
 
     def digests(self):
         """Names and digests that change with the size of the layers."""
-        return {"model": f"fake@{sum(self.n_components.values()):08x}", "data": f"fake@{len(self.data):08x}"}
+        what = sum(map(ord, str(self.made_by))) if self.made_by else 0
+        model = f"{self.name}@{sum(self.n_components.values()) + 65536 * what:08x}"
+        return {"model": model, "data": f"fake@{len(self.data):08x}"}
 
     def class_names(self):
         """Names of the outputs."""
@@ -238,15 +244,16 @@ class FakeSession:
         return int(value)
 
     def _begin(self, name, progress=None):
-        self.asked.append((name, threading.current_thread().name))
+        of = self._of  # variants answer as slowly as their base, and fail with it
+        of.asked.append((name, threading.current_thread().name))
         job = current_job()
         is_quick = job is not None and getattr(self._quick, "job", None) is job
-        for _ in range(200 if self.delay and not is_quick else 0):
-            time.sleep(self.delay / 200)
+        for _ in range(200 if of.delay and not is_quick else 0):
+            time.sleep(of.delay / 200)
             if job is not None:
                 job.progress.token.raise_if_cancelled()
-        if name in self.fail:
-            raise self.fail[name]
+        if name in of.fail:
+            raise of.fail[name]
 
     def _begin_quickly(self, name):
         """Facts on one component come at once, and pictures for them: a card asks for many after its references."""
@@ -504,8 +511,12 @@ class FakeSession:
     def predict(self, sample, n=5):
         """Outputs that favour the sample's label."""
         self._begin("predict")
+        return self._predict(sample, n)
+
+    def _predict(self, sample, n):
         logits = np.random.default_rng(sample).normal(0, 2, len(self._classes))
         logits[int(self.data.labels[sample])] += 6
+        logits += self._push(self.made_by, int(sample))
         p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         order = np.argsort(-logits)[:n]
         return [(int(c), self._classes[c], float(logits[c]), float(p[c])) for c in order]
@@ -530,11 +541,17 @@ class FakeSession:
 
     def _explain(self, sample, target, record, rule=None, progress=None):
         self._begin("explain")
-        top = self.predict(sample)
+        top = self.predict(sample, n=len(self._classes))
         chosen = top[0] if target in (None, "top") else next(t for t in top if t[0] == int(target.split(":")[1]))
         heat = self.heat(sample, chosen[0] if rule is None else 100 + len(rule))[None]
         rng = np.random.default_rng(sample + 7)
         relevance = {name: rng.normal(0.1, 1, (1, self.n_components[name])).astype(np.float32) ** 3 for name in record}
+        if self.made_by:
+            heat = heat + 0.2 * float(np.tanh(self._push(self.made_by, sample)[chosen[0]])) * self.heat(sample, 77)
+            for one in self.made_by:
+                if one.layer in relevance:
+                    relevance[one.layer] *= 0.9
+                    relevance[one.layer][0, list(one.indices)] = 0
         score = np.array([chosen[2]], np.float32)
         return Attribution(
             (sample,),
@@ -591,7 +608,7 @@ class FakeSession:
 
     def _outputs(self, sample):
         logits = np.zeros(len(self._classes))
-        for c, _, logit, _ in FakeSession.predict(self, sample, n=len(self._classes)):
+        for c, _, logit, _ in self._predict(sample, len(self._classes)):
             logits[c] = logit
         return logits
 
@@ -682,11 +699,81 @@ class FakeSession:
         return [Edit("scale", one.layer, one.indices, 0.0) for one in interventions]
 
     def variant(self, name, edits):
-        """Another session like this one."""
+        """Another session on the same data, whose outputs are those under interventions instead of the edits."""
         self._begin("variant")
-        made = FakeSession(n=len(self.data), components=self.n_components[self.layer_name], layer=self.layer_name)
-        made.name = name
+        made = FakeSession(
+            n=len(self.data), components=self.n_components[self.layer_name], layer=self.layer_name,
+            classes=self._classes,
+        )  # fmt: skip
+        acts = [Intervention([f"{e.where}/unit/{i}" for i in e.components]) for e in edits if e.components]
+        made.name, made.made_by, made.edits_, made.data = name, (*self.made_by, *acts), tuple(edits), self.data
+        made._of, made._listed_in = self._of, self._open
+        self._open.add(name, made)
         return made
+
+    # Comparing
+    edits_ = ()
+
+    def variants(self):
+        """Those that are open."""
+        return self._open.now()
+
+    def on_variants(self, listener):
+        """Be told when one is opened or closed."""
+        return self._open.listen(listener)
+
+    def changes(self):
+        """The edits in words."""
+        return in_words(self.edits_)
+
+    def changed_layers(self):
+        """Where they are."""
+        return tuple(dict.fromkeys(one.where for one in self.edits_ if one.where in self.n_components))
+
+    def close(self):
+        """Nothing more can be asked of it."""
+        self.is_closed = True
+        self.lane.close()
+        if self._listed_in is not None:
+            self._listed_in.drop(self)
+
+    def compare(self, other, sample, *, target=None, record=(), rule=None, maps=True):
+        """One sample under two models."""
+        return self.run(self._compare, other, self._sample(sample), target, record, maps)
+
+    def _compare(self, other, sample, target, record, maps, progress=None):
+        self._begin("compare")
+        scores = [one._outputs(sample).astype(np.float32) for one in (self, other)]
+        chance = [chances(one[None])[0].astype(np.float32) for one in scores]
+        pair = None
+        if maps:
+            base = self._explain(sample, target, record)
+            pair = (base, other.run(other._explain, sample, f"logit:{int(base.target[0])}", record))
+        return Comparison(
+            models=(self.name, other.name), sample=sample, label=int(self.data.labels[sample]), before=scores[0],
+            after=scores[1], probability_before=chance[0], probability_after=chance[1], classes=self._classes,
+            attributions=pair,
+        )  # fmt: skip
+
+    def differences(self, other, samples=None, *, progress=None):
+        """What differs over many samples."""
+        return self.run(self._differences, other, samples)
+
+    def _differences(self, other, samples, progress):
+        self._begin("differences")
+        n = len(self.data)
+        ids = np.arange(n) if samples is None else np.asarray(samples)
+        ids = np.unique(np.linspace(0, n - 1, min(int(ids), n)).round().astype(int)) if ids.ndim == 0 else ids
+        progress.start("Outputs of fake", len(ids))
+        rows = []
+        for i in ids:
+            rows.append([one._outputs(int(i)) for one in (self, other)])
+            progress.step()
+        before, after = np.array(rows).transpose(1, 0, 2)
+        return compared(
+            (self.name, other.name), ids, before, after, labels=np.asarray(self.data.labels)[ids],
+            origins=np.asarray(self.data.origins)[ids], classes=self._classes, recipe=f"recipe-{other.name}",
+        )  # fmt: skip
 
     # Samples
     def samples(self, ids=None):

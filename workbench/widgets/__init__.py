@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workbench.widgets.base import SessionWidget, on, register_widget
     from workbench.widgets.card import ComponentCard
     from workbench.widgets.cav import DirectionViewer
+    from workbench.widgets.compare import CompareView
     from workbench.widgets.embedding_map import NeuronMap
     from workbench.widgets.exporting import export
     from workbench.widgets.heatmap import HeatmapViewer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AtlasBrowser",
     "AuditPanel",
+    "CompareView",
     "ComponentCard",
     "DirectionViewer",
     "HeatmapViewer",
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "AtlasBrowser": "atlas",
     "AuditPanel": "audit",
+    "CompareView": "compare",
     "ComponentCard": "card",
     "DirectionViewer": "cav",
     "HeatmapViewer": "heatmap",

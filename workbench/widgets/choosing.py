@@ -52,8 +52,8 @@ def ids_of(wanted: Any, table: pd.DataFrame) -> list[Any]:
                 f"{wanted!r} is neither an id nor a query that this table can answer: {error}",
                 hint=f"Columns: {', '.join(map(str, table.columns))}.",
             ) from error
-    if isinstance(wanted, int) and not isinstance(wanted, bool):
-        return [wanted]
+    if isinstance(wanted, (int, np.integer)) and not isinstance(wanted, bool):  # also as it stands in a frame
+        return [int(wanted)]
     mask = np.asarray(wanted)
     if mask.dtype == bool:
         if mask.shape != (len(table),):

@@ -49,6 +49,7 @@ class Working:
         topic: str | None = None,
         title: str = "",
         quiet: bool = False,
+        lane: Lane | None = None,
         **kwargs: Any,
     ) -> Job:
         """Do some work beside the notebook and the browser.
@@ -66,10 +67,12 @@ class Working:
             What the status line says meanwhile.
         quiet : bool
             Leave the status line alone: for what is fetched by the dozen.
+        lane : Lane, optional
+            Another one of the widget's, for what takes long; the widget closes it.
         """
         topic = topic or into
         with self._jobs_lock:
-            job = self._lane.submit(fn, *args, topic=topic, title=title, **kwargs)
+            job = (lane or self._lane).submit(fn, *args, topic=topic, title=title, **kwargs)
             self._pending[job.number] = job
             if not quiet:
                 self._has_worked = True

@@ -70,7 +70,7 @@ export function panesOf() {
 }
 
 // Light and without colour, so that the colours above can be told apart.
-function greyed(image) {
+export function greyed(image) {
   if (!image) return null;
   const canvas = new OffscreenCanvas(image.width, image.height), ctx = canvas.getContext("2d");
   ctx.drawImage(image, 0, 0);
@@ -80,7 +80,7 @@ function greyed(image) {
   return canvas;
 }
 
-function inWords(given, codes, width, height) {
+export function inWords(given, codes, width, height) {
   if (!given.limit) return "zero everywhere";
   let peak = 0;
   for (let i = 1; i < codes.length; i++) if (codes[i] !== -128 && Math.abs(codes[i]) > Math.abs(codes[peak])) peak = i;
