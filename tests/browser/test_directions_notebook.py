@@ -1,4 +1,4 @@
-"""From a lasso to a kept edit in real JupyterLab: samples on a map, their direction, a slider along it, a variant.
+"""From a lasso to a compared variant in real JupyterLab: samples on a map, their direction, a slider, a kept edit.
 
 The toy network takes a patch for a sign of one class; on the map of samples those with the patch lie together.
 Pictures of what was on screen are kept in build/screenshots, to be looked at.
@@ -37,6 +37,9 @@ board = wb.show(samples, viewer)"""
 PANEL = """panel = wb.widgets.SteeringPanel(s, target="logit:0", population=64, controls=4)
 panel"""
 
+COMPARED = """view = wb.widgets.CompareView(s, population="all")
+view"""
+
 COUNT = "sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in s.model.module.modules())"
 
 # A hand that cannot make up its mind, then rests.
@@ -59,7 +62,7 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("directions")
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     with Lab(folder, env={"PYTHONPATH": path, "WORKBENCH_STRICT": "0"}) as lab:
-        notebook(folder / "story.ipynb", SETUP, PANEL, "")
+        notebook(folder / "story.ipynb", SETUP, PANEL, COMPARED, "")
         yield lab
 
 
@@ -93,7 +96,7 @@ def shot(page, name, target=None):
     page.screenshot(path=SHOTS / f"directions-{name}.png")
 
 
-def test_a_lasso_becomes_a_direction_that_is_steered_and_kept(lab, chrome):
+def test_a_lasso_becomes_a_direction_that_is_steered_kept_and_compared(lab, chrome):
     page = lab.open(chrome, "story.ipynb", width=1500, height=1500)
     lab.hide_sidebar(page)
     lab.run_all(page)
@@ -158,16 +161,28 @@ def test_a_lasso_becomes_a_direction_that_is_steered_and_kept(lab, chrome):
     panel.get_by_label("Name of the edit").fill("without the patch")
     page.keyboard.press("Enter")
     panel.locator(".wb-kept:has-text('without the patch')").wait_for(timeout=30_000)
-    falls_for, still_falls_for, right, right_now = asked(
+    view = page.locator(".wb-compare").first
+    view.locator('.wb-title:has-text("without the patch against")').wait_for(timeout=60_000)
+    view.locator(".wb-changed-result .wb-figure").first.wait_for(timeout=60_000)
+    lost, gained, others, flips = asked(
         lab, page,
-        "fixed = panel.variants['without the patch']\n"
-        "rows = np.flatnonzero(s.data.has_artifact & (s.data.labels != 0))\n"
-        "base, new = (one.model(s.data.batch(rows)[0]).argmax(1).numpy() for one in (s, fixed))\n"
-        "print([float(f(one)) for f in (lambda k: (k == 0).mean(), lambda k: (k == s.data.labels[rows]).mean())"
-        " for one in (base, new)])",
+        "view.wait(60); found = s.differences(s.variants()['without the patch'], len(s.data))\n"
+        "assert s.variants()['without the patch'] is panel.variants['without the patch']\n"
+        "assert view.differences['counts'] == found.counts and len(found) == 96, view.differences['counts']\n"
+        "print([found.counts[kind] for kind in ('lost', 'gained', 'other')] + [96 - found.counts['same']])",
     )  # fmt: skip
-    print(f"for class 0 with the patch: {falls_for:.2f}, {still_falls_for:.2f}; right: {right:.2f}, {right_now:.2f}")
-    assert still_falls_for < falls_for and right_now > right
+    assert lost + gained + others == flips > 0 and gained > lost, (lost, gained, others)
+    said = view.locator(".wb-changed-result .wb-figures").inner_text()
+    assert f"Decided otherwise {flips} of 96" in said and f"Gained {gained}" in said and f"Lost {lost}" in said
+    view.get_by_role("radio").filter(has_text=f"Gained {gained}").click()
+    flip = view.locator(".wb-flip").first
+    sample = int(flip.get_attribute("data-id"))
+    flip.click()
+    view.locator(".wb-verdict.wb-is-gained:has-text('Decision changed')").wait_for(timeout=60_000)
+    lab.run_cell(page, "view.wait(60)")
+    shot(page, "compared", view)
+    assert asked(lab, page, "print([s.selection.sample])") == sample and has_patch[sample]
+    assert view.locator(".wb-problem").is_hidden(), view.locator(".wb-problem").inner_text()
     lab.run_cell(page, "panel.close()")
     assert "True 0" in lab.run_cell(page, f"print(torch.equal(s.model(x), plain), {COUNT})")
     assert not [line for line in page.console if line.startswith("pageerror")]
