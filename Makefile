@@ -13,7 +13,7 @@ PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
-BENCHMARKS = lrp_pass sweep_index sweep_activations concept_maps memory peer_index neuron_map gestures birds cav
+BENCHMARKS = lrp_pass sweep_index sweep_activations concept_maps memory peer_index neuron_map gestures birds cav steering
 # Tests run on one thread per process, two processes: see tests/conftest.py.
 JOBS ?= 2
 PYTEST = $(PY) -m pytest
@@ -41,6 +41,7 @@ $(VENV)/.made:
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing the workbench for the demo; PyTorch is large, so the first time takes some minutes."
 	$(PIP) install --quiet -c constraints.txt -e ".[demo]"
+	$(PIP) install --quiet --no-deps imagenet-w==1.0.0  # asks for packages that its font does not need
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt

@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["lrp_pass", "sweep_index", "sweep_activations", "concept_maps", "memory", "accelerator", "cav"]
+    "name", ["lrp_pass", "sweep_index", "sweep_activations", "concept_maps", "memory", "accelerator", "cav", "steering"]
 )
 def test_it_runs_and_what_it_computes_is_right(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--quick"])

@@ -714,6 +714,8 @@ def test_on_a_real_network_it_steers_and_leaves_nothing_behind(toy):
     assert panel.leading["components"][0] == top
     index = panel.outputs["index"]
     assert panel.leading["change"][0] == pytest.approx(float(steered[index] - plain[index]), abs=1e-5)
+    # Above this layer all is linear, so each change is what relevance says, also by the rule that is used by default.
+    np.testing.assert_allclose(panel.leading["change"], -panel.leading["relevance"], rtol=0.05)
     assert panel.maps["difference"]["limit"] > 0
     panel.close()
     assert hooks(toy) == held and torch.equal(toy.model(x), before)

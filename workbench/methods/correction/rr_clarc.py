@@ -83,9 +83,11 @@ def closed_form_head(weight: Tensor, vectors: Tensor, strength: float, lengths: 
         ``W (I + s V' L^2 V)^-1``, the minimum of ``|W' - W|^2 + s sum_j l_j^2 |W' v_j|^2``; for one direction
         ``W (I - t v v')`` with ``t = s l^2 / (1 + s l^2)``, and for a large strength ``W (I - v v')``.
     """
-    scaled = vectors.double() * lengths.double()[:, None]
-    inner = torch.eye(weight.shape[1], dtype=torch.float64, device=weight.device)
-    return (weight.double() @ torch.linalg.inv(inner + strength * scaled.T @ scaled)).to(weight)
+    # Within the span of the directions alone: there are few of them, and this runs after each step of a training.
+    _, sizes, axes = torch.linalg.svd(vectors.double() * lengths.double()[:, None], full_matrices=False)
+    shares = strength * sizes**2 / (1 + strength * sizes**2)
+    wide = weight.double()
+    return (wide - (wide @ axes.T * shares) @ axes).to(weight)
 
 
 @register_method(

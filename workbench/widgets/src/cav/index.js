@@ -58,7 +58,7 @@ function render({ model, el }) {
     ], negatives), negatives);
     scope.update(state.get("scope"));
     const isNew = own.length > 0 && !(now === "selected" && ids.length === own.length && [...own].sort((a, b) => a - b).every((id, i) => id === ids[i]));
-    use.hidden = isStill() || !isNew;
+    use.hidden = isStill() || !isNew || !state.get("found")?.rows; // before anything is found, the ways to begin have it
     replace(use, `Use the ${plural(own.length, "selected sample")}`);
     for (const select of [layer.select, concept.select, against.select]) set(select, { disabled: isStill() });
     scope.node.querySelectorAll("button").forEach((one) => set(one, { disabled: isStill() }));
