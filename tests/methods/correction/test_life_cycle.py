@@ -105,7 +105,8 @@ def test_a_person_decides(session, toy):
     best = made.findings_[0]
     session.decide(best, "accepted", new="magenta patch")
     one = made.step()
-    assert one.outcome == "kept" and one.artifact == "magenta patch" and set(one.samples) == set(best.members)
+    assert one.outcome == "kept" and one.artifact == "magenta patch" and set(one.samples) >= set(best.members)
+    assert list(made.attacks_) == ["magenta patch"] and len(made.attacks_["magenta patch"]) == N
     second = made.step()
     assert second.outcome in ("waiting", "nothing found")
     for finding in made.findings_:

@@ -96,10 +96,11 @@ class RevealToRevise(Method, Corrects):
         How directions are fitted, for example ``PatternCAV("", positives=None, pooling="mean")``. Default: patterns of
         the largest activations within classes.
     decide : {"rule", "person"} or callable
-        A rule takes the group with the largest effect, if it is at least `least_effect`, and joins with it the groups
-        of its class with half of it. A person accepts a finding: `step` returns a round that waits, its findings are
-        `findings_`, and the next `step` goes on with what was accepted in `AuditPanel` or by ``s.decide``. A function
-        is called with the findings and returns the one to take, or None.
+        A rule takes the group with the largest effect, if it is at least `least_effect`. A person accepts a finding:
+        `step` returns a round that waits, its findings are `findings_`, and the next `step` goes on with what was
+        accepted in `AuditPanel` or by ``s.decide``. A function is called with the findings and returns the one to take,
+        or None. Groups of the same class that do half as much and were not rejected come along: one artifact in two
+        places makes two groups.
     attacks : mapping of str to Dataset, optional
         The session's samples, by the same ids, with an artifact in each: used for the artifact of this name, and for
         the others to see whether the model has moved on to them. Default: pieces pasted by their masks.
@@ -117,7 +118,9 @@ class RevealToRevise(Method, Corrects):
     ----------
     held_out_ : (sample,) int64 array
     findings_ : Findings
-        Of the present model; those that are not decided yet.
+        Of the present model, the largest effect first; without what earlier rounds were about.
+    attacks_ : dict of str to Dataset
+        The samples with the artifact of a round in each: what models are attacked with. ``.sheet(range(8))`` shows it.
 
     Examples
     --------
@@ -132,7 +135,7 @@ class RevealToRevise(Method, Corrects):
     _steps: list[_Step]
     _to_replay: list[tuple[_Artifact, str]]
     _rejected: list[np.ndarray]
-    _attacks: dict[str, Dataset]
+    attacks_: dict[str, Dataset]
     _found: dict[str, list[Shortcut]]
     _groups: dict[str, tuple[str, Shortcut]]
     _open: Any
@@ -301,14 +304,12 @@ class RevealToRevise(Method, Corrects):
                 raise BadValueError(
                     f"`decide` returned {type(chosen).__name__}.", hint="It returns one of the findings, or None."
                 )
-            return self._of_finding(chosen, number, chosen.members)
+            return self._of_finding(chosen, number, self._joined(chosen))
         best = self.findings_[0] if len(self.findings_) else None
         if best is None or best.score < self.least_effect:
             told = "no group has a piece" if best is None else f"the largest effect of a piece is {best.score:.0%}"
             return Round(number, "nothing found", f"Of the decisions for {', '.join(self._layers())}, {told}.")
-        layer, group = self._groups[best.id]
-        members = joined(self._found[layer], group).members
-        return self._of_finding(best, number, members)
+        return self._of_finding(best, number, self._joined(best))
 
     def _looked(self) -> Findings:
         """Groups of all layers of the present model, the largest effect first."""
@@ -330,8 +331,8 @@ class RevealToRevise(Method, Corrects):
         book = self._session().decisions
         for one in self.findings_:
             said = [d for d in book.of(one) if d.verdict == "accepted"]
-            if said and not any(self._overlap(one, step.artifact) for step in self._steps):
-                return self._of_finding(one, number, one.members, said[-1].new)
+            if said:
+                return self._of_finding(one, number, self._joined(one), said[-1].new)
         n_open = sum(not book.of(one) for one in self.findings_)
         if not n_open:
             return Round(number, "nothing found", f"All {count(len(self.findings_), 'finding')} are decided.")
@@ -339,6 +340,14 @@ class RevealToRevise(Method, Corrects):
             number, "waiting", f"{count(n_open, 'finding')} wait for a decision: "
             "wb.show(wb.widgets.AuditPanel(s, findings=report.findings_)), then report.step().",
         )  # fmt: skip
+
+    def _joined(self, one: Finding) -> tuple[int, ...]:
+        """Its samples, with those of the other groups of its class that do half as much and that nobody rejected."""
+        layer, group = self._groups[one.id]
+        ids = {found: of for of, (_, found) in self._groups.items()}
+        book = self._session().decisions
+        rejected = {found for found in self._found[layer] if any(d.verdict == "rejected" for d in book.of(ids[found]))}
+        return joined([found for found in self._found[layer] if found not in rejected], group).members
 
     def _of_finding(self, one: Finding, number: int, members: Sequence[int], name: str = "") -> _Artifact:
         layer = self._groups[one.id][0]
@@ -373,7 +382,7 @@ class RevealToRevise(Method, Corrects):
         edits, correction = self._revised(before, [*known, artifact])
         number = len(self._steps) + 1
         variant = base.variant(f"round {number}", edits)
-        others = {one.name: self._attacks[one.name] for one in known if one.name != artifact.name}
+        others = {one.name: self.attacks_[one.name] for one in known if one.name != artifact.name}
         others |= {k: v for k, v in (self.attacks or {}).items() if k != artifact.name and k not in others}
         models = [variant] if before is base else [before, variant]
         report = base.reevaluate(
@@ -386,7 +395,7 @@ class RevealToRevise(Method, Corrects):
             number, "kept" if is_kept else "taken back", why, artifact.name, artifact.layer, artifact.reason,
             tuple(artifact.samples.tolist()), float(cav.separation_), area, correction, report,
         )  # fmt: skip
-        self._attacks[artifact.name] = attack
+        self.attacks_[artifact.name] = attack
         self._steps.append(_Step(told, artifact, edits if is_kept else self.edits()))
         self._close()
         if is_kept:
@@ -515,7 +524,7 @@ class RevealToRevise(Method, Corrects):
     def _begin(self) -> None:
         self.findings_ = Findings()
         self._steps, self._to_replay, self._rejected = [], [], []
-        self._attacks, self._found, self._groups = {}, {}, {}
+        self.attacks_, self._found, self._groups = {}, {}, {}
         self._open = None
 
     def _session(self) -> Any:
