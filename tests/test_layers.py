@@ -40,7 +40,8 @@ ONLY_IN = {
 INSIDE_FUNCTIONS = {"umap", "open_clip", "transformers", "timm", "skimage", "sklearn", "foolbox", "matplotlib", "dask"}
 # Modules that must not load torch, not even through one of ours; typing blocks don't count.
 NO_TORCH = ["core/ids.py", "core/errors.py", "core/results.py", "core/registry.py", "core/config.py", "core/check.py"]
-NO_TORCH += ["core/progress.py", "session/selection.py"]
+NO_TORCH += ["core/progress.py", "session/selection.py", "core/record.py", "core/tables.py", "core/attributions.py"]
+NO_TORCH += ["core/maps.py", "core/directions.py", "core/edits.py"]
 
 
 class Import:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import workbench
-from workbench.core import comparisons, corrections, effects, results
+from workbench.core import comparisons, corrections, effects, results, rounds
 from workbench.core.registry import DATA, FIGURES, METHODS, MODELS, WIDGETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,8 +57,8 @@ def test_public_means_documented(name):
 
 
 def test_each_record_has_a_figure():
-    modules = (results, effects, corrections, comparisons)
-    kinds = {name: getattr(module, name) for module in modules for name in module.__all__}
+    modules = (results, effects, corrections, comparisons, rounds)
+    kinds = {name: getattr(module, name) for module in modules for name in vars(module)}
     records = [n for n, k in kinds.items() if isinstance(k, type) and issubclass(k, results.Result) and n != "Result"]
     assert sorted(FIGURES) == sorted([*records, "Bars"])  # bars are no result of a method, and have a figure too
 

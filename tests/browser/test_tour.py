@@ -151,9 +151,7 @@ def test_figures_of_the_tour_are_drawn(tour):
 def test_voila_serves_the_dashboard_of_the_tour(folder, env, chrome):
     """The notebook as it is, run by Voila; what the laboratory has stored, if it ran before, makes it quick."""
     with Voila(folder / "00_tour.ipynb", env=env) as voila:
-        context = chrome.new_context(viewport={"width": 1300, "height": 1300})
-        page = context.new_page()
-        page.goto(voila.url, timeout=600_000)  # comes when all cells have run
+        page = voila.open(chrome)
         card, heatmap = widget(page, "card"), widget(page, "heatmap")
         card.locator(".wb-ref[data-sample] canvas").first.wait_for(timeout=60_000)
         assert page.locator(".wb").count() == 3 and page.locator("[class^=wb-still-]").first.is_hidden()
@@ -175,4 +173,5 @@ def test_voila_serves_the_dashboard_of_the_tour(folder, env, chrome):
             problem = widget(page, kind).locator(".wb-problem")
             assert problem.is_hidden(), problem.inner_text()
         shot(page, "voila", widget(page, "atlas"))
-        context.close()
+        assert page.locator(".js-plotly-plot .main-svg").count() >= 4 and page.problems == []
+        page.context.close()

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from workbench.core.bars import Bars
+from workbench.core.comparisons import Comparison, Differences
 from workbench.core.corrections import Reevaluation, TrainingCurve
 from workbench.core.effects import Effect, Intervention, LeaveOneOut
 from workbench.core.errors import BadValueError, UnknownComponentError, UnknownNameError
@@ -28,6 +29,8 @@ from workbench.core.results import (
     ReferenceSet,
     SanityCheck,
 )
+from workbench.core.rounds import LifeCycle, Round
+from workbench.session.compared import compared
 
 MARKUP = "<b>bold</b> & <script>x</script>"
 
@@ -169,10 +172,30 @@ def reevaluation(n=40) -> Reevaluation:
     )  # fmt: skip
 
 
+def differences(n=40, **options) -> Differences:
+    rng = np.random.default_rng(0)
+    before = rng.normal(0, 1, (n, 3))
+    given = {"labels": rng.integers(0, 3, n), "origins": np.arange(n), "classes": (MARKUP, "b", "c"), **options}
+    return compared(("net", MARKUP), np.arange(n), before, before + rng.normal(0, 1, (n, 3)), **given)
+
+
+def comparison() -> Comparison:
+    before, after = np.array([3.0, 1.0, -2.0], np.float32), np.array([0.5, 1.0, 2.0], np.float32)
+    chance = [np.exp(one) / np.exp(one).sum() for one in (before, after)]
+    return Comparison(("net", MARKUP), 4, 0, before, after, *chance, (MARKUP, "b", "c"))
+
+
 FIGURES = {
+    "one sample under two models": lambda: comparison().plot(),
+    "what differs": lambda: differences().plot(),
+    "what differs without decisions": lambda: differences(has_decision=False).plot(),
     "curve": lambda: curve().plot(),
     "curve without attacks": lambda: curve(attacked=False).plot(),
     "models compared": lambda: reevaluation().plot(),
+    "rounds": lambda: LifeCycle(
+        MARKUP, (Round(1, "kept", "", MARKUP, report=reevaluation()), Round(2, "kept", ""))
+    ).plot(),
+    "no rounds": lambda: LifeCycle(MARKUP).plot(),
     "direction": lambda: direction().plot(),
     "direction of one": lambda: direction(held_out=False).plot(n=3),
     "directions": lambda: DirectionSet("layer<1>", "cav-x", (direction(0), direction(1))).plot(),
@@ -346,9 +369,26 @@ def test_every_registered_figure_is_tried_here():
     sanity = SanityCheck(one, one, 0.25, 0)
     assert "rank correlation 0.25" in str(sanity.plot().layout.annotations)
     made = (table(), references(), one, atlas(), point_map(), Ranking((), np.array([])), sanity, effect(), left_out())
-    made += (direction(), DirectionSet("l", "cav-x", (direction(),)), sensitivity(), curve(), reevaluation())
+    made += (
+        direction(),
+        DirectionSet("l", "cav-x", (direction(),)),
+        sensitivity(),
+        curve(),
+        reevaluation(),
+        LifeCycle("net"),
+    )
+    made += (comparison(), differences())
     records = {type(r).__name__ for r in made}
     assert records | {"Bars"} == set(REGISTERED)
+
+
+def test_kinds_of_changes_have_their_own_marks():
+    fig, found = differences().plot(), differences()
+    marked = {t.name.split(" (")[0]: len(t.x) for t in fig.data if t.mode == "markers"}
+    counts = found.counts
+    assert marked["right, now wrong"] == counts["lost"] and marked["wrong, now right"] == counts["gained"]
+    assert len({t.marker.symbol for t in fig.data if t.mode == "markers"}) == len(marked) == 4
+    assert list(comparison().plot().data[1].x) == [2.0, 0.5, 1.0]  # the largest change first
 
 
 def test_a_map_joins_a_point_with_its_neighbours():

@@ -23,8 +23,10 @@ from workbench.methods import (
     PClArC,
     RClArC,
     Retrieval,
+    RevealToRevise,
     RidgeCAV,
     RRClArC,
+    Shortcuts,
     Spray,
 )
 from workbench.testing.context import SmallData
@@ -84,6 +86,39 @@ class TestSpray(MethodSuite):
         "layout": "umap",
         "seed": 1,
     }
+
+
+class TestShortcuts(MethodSuite):
+    method = Shortcuts
+    examples = [{"layer": "features.4", "n_others": 9}, {"layer": "features.0", "classes": [0, 1], "note": ", again"}]
+    changes = {"classes": [2], "pooling": "max", "n_others": 5, "note": ", round 2"}
+
+
+class TestRevealToRevise(MethodSuite):
+    method = RevealToRevise
+    examples = [
+        {"layers": ["features.4"]},
+        {"layers": "features.0", "revise": PClArC(None), "decide": "person", "held_out": [1, 2, 3]},
+    ]
+    changes = {
+        "layers": ["features.0", "features.4"],
+        "at": "features.0",
+        "revise": PClArC(None),
+        "cav": PatternCAV("", positives=None, pooling="mean"),
+        "decide": "person",
+        "attacks": {"patch": SmallData(40, seed=1)},
+        "classes": [0],
+        "held_out": 0.5,
+        "least_effect": 0.25,
+        "most_cost": 0.5,
+        "seed": 1,
+    }
+
+    def make(self, **more):
+        """Its layers are several."""
+        if "layer" in more:
+            more["layers"] = [more.pop("layer")]
+        return super().make(**more)
 
 
 class TestRetrieval(MethodSuite):

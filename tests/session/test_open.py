@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,21 @@ def test_a_builder(open_small):
     s = open_small(mine)
     assert s.model.card.name == "mine"
     works(s, "relu_a")
+
+
+def test_generated_scenes_bring_the_transform_of_a_module_that_has_none(tmp_path):
+    from workbench.models.bird_training import bird_card
+    from workbench.models.birds import BirdVGG
+
+    birds, store = wb.data.PartWorld(8, n_classes=3), tmp_path / "store"
+    with wb.open_session(BirdVGG(3), data=birds, store=store) as s:
+        assert s.data.tensor(0).shape == (3, 64, 64) and s.data.transform == birds.transform
+        assert "assumed" not in s.model.card.notes
+    other = replace(birds.transform, mean=(0.4,))
+    card = replace(bird_card("vgg", birds), transform=other)
+    for spec, given in ((lambda: (BirdVGG(3), card), None), (BirdVGG(3), other)):
+        with wb.open_session(spec, data=birds, transform=given, store=store) as s:
+            assert s.data.transform == other
 
 
 def test_a_torch_data_set_and_its_transform(tmp_path):

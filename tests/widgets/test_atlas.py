@@ -28,9 +28,7 @@ class TestContract(WidgetSuite):
         return AtlasBrowser(session.atlas(), session=session, **view)
 
 
-@pytest.fixture
-def session():
-    return FakeSession(components=300)
+SESSION = {"components": 300}
 
 
 @pytest.fixture
@@ -329,7 +327,7 @@ def test_large_layers_stay_within_the_budget_with_a_target():
 def test_labels_of_people_are_found_and_shown(widget, session):
     session.notes.put("bn2/unit/7", label="<b>Corners</b>")
     session.notes.put("blocks.4/unit/8", label="elsewhere")
-    assert widget.wait() and flush(5) and widget.labels == {"7": "<b>Corners</b>"}
+    assert widget.wait() and flush(5) and widget.labels["bn2/unit/7"] == "<b>Corners</b>"
     widget.query = "corners"
     assert list(widget.table().index) == ["bn2/unit/7"] and widget.table()["label"].tolist() == ["<b>Corners</b>"]
     widget.prepare_still()

@@ -6,7 +6,6 @@ pytest.importorskip("playwright")
 
 import workbench as wb
 from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import ExportedPage, PageSuite, findings
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer
 
@@ -33,13 +32,6 @@ class TestComparedPage(PageSuite):
 
     def reading(self, widget):
         return widget.locator(".wb-note").inner_text()
-
-
-@pytest.fixture
-def session():
-    made = FakeSession(n=24, components=64)
-    yield made
-    made.lane.close()
 
 
 def select(page, label, text, at=0):
@@ -100,7 +92,7 @@ def test_labels_given_on_a_card_are_on_the_board(chrome, session):
         page.settle()
         page.page.locator("input.wb-written").fill("<u>corners</u>")
         page.page.locator("input.wb-written").press("Tab")
-        page.until(lambda: atlas.labels == {"17": "<u>corners</u>"})
+        page.until(lambda: atlas.labels == {"bn2/unit/17": "<u>corners</u>"})
         page.page.locator(".wb-atlas .wb-search").fill("corners")
         page.until(lambda: names(page.page) == ["unit 17 · <u>corners</u>"])
         assert page.errors == []

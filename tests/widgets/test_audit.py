@@ -10,7 +10,6 @@ import workbench as wb
 from workbench.core.errors import BadValueError, IncompleteError, StoreError, UnknownNameError
 from workbench.core.findings import KINDS, Evidence, Finding, Findings
 from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import PageSuite, findings
 from workbench.testing.widget_suite import HOSTILE, Page, WidgetSuite, lenient
 from workbench.widgets import AuditPanel, wire
@@ -72,13 +71,6 @@ class TestPage(PageSuite):
             opened.page.wait_for_timeout(300)
             assert "not in this page" in opened.page.locator(".wb-au-subject").inner_text()
             assert opened.errors == []
-
-
-@pytest.fixture
-def session():
-    made = FakeSession()
-    yield made
-    made.lane.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from workbench.core.errors import BadValueError, IncompleteError, StoreError
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import HOSTILE, Page, WidgetSuite, lenient
 from workbench.widgets import wire
 from workbench.widgets.card import ComponentCard
@@ -21,11 +20,6 @@ class TestContract(WidgetSuite):
 
     def make(self, session, **view):
         return ComponentCard(session, **view)
-
-
-@pytest.fixture
-def session():
-    return FakeSession()
 
 
 @pytest.fixture

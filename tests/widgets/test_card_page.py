@@ -10,7 +10,6 @@ pytest.importorskip("playwright")
 import workbench as wb
 from workbench.core.errors import IncompleteError, StoreError
 from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import ExportedPage, PageSuite, findings
 from workbench.testing.widget_suite import HOSTILE
 from workbench.widgets import ComponentCard
@@ -38,12 +37,7 @@ class TestComparedPage(PageSuite):
         return "".join(widget.locator(".wb-ref.wb-current").all_inner_texts())
 
 
-@pytest.fixture
-def session():
-    made = FakeSession(n=24, components=64)
-    made.selection.set(component="bn2/unit/17", sample=4)
-    yield made
-    made.lane.close()
+SELECTED = {"component": "bn2/unit/17", "sample": 4}
 
 
 @pytest.fixture

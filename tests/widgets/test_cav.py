@@ -10,7 +10,6 @@ import pytest
 import workbench as wb
 from workbench.core.errors import BadValueError, StoreError, UnknownNameError
 from workbench.data import ToyData
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import HOSTILE, Page, WidgetSuite, lenient
 from workbench.widgets import DirectionViewer
 
@@ -34,11 +33,7 @@ class TestContract(WidgetSuite):
         return DirectionViewer(session, "bn2", **{"concept": f"mask:{BLOCK}", "scope": "all", **view})
 
 
-@pytest.fixture
-def session():
-    made = FakeSession(n=48, components=64)
-    yield made
-    made.lane.close()
+SESSION = {"n": 48}
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import pytest
 pytest.importorskip("playwright")
 
 from workbench.testing.browser import WidgetPage, chromium
-from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import ExportedPage, PageSuite, findings
 from workbench.widgets import DirectionViewer, SampleGrid
 
@@ -38,11 +37,7 @@ class TestPage(PageSuite):
         )
 
 
-@pytest.fixture
-def session():
-    made = FakeSession(n=48, components=64)
-    yield made
-    made.lane.close()
+SESSION = {"n": 48}
 
 
 @pytest.fixture

@@ -110,6 +110,7 @@ class TestPage(PageSuite):
     kind = "compare"
 
     def make(self, session, **view):
+        session.coverage = {"bn2": 1.0, "blocks.4": 1.0}
         with_variants(session, held=("other", "fixed"))
         return CompareView(session, **{"reevaluation": evaluated(models=("fake", "fixed", "other")), **view})
 
@@ -222,6 +223,17 @@ def test_the_variant_on_show_is_kept_alive_and_let_go(view, session):
     assert session.variants() == {}
 
 
+def test_a_variant_that_nobody_holds_leaves_the_list_when_it_is_chosen(view, session, monkeypatch):
+    session.kept["other"] = session.variant("other", OTHER)
+    assert view.wait() and [one["name"] for one in view.variants] == ["fixed", "other"]
+    del session.kept["other"]
+    gc.collect()
+    with lenient(monkeypatch):
+        Page(view).put(variant="other")
+    assert view.wait() and view.variant == "fixed" and [one["name"] for one in view.variants] == ["fixed"]
+    assert "No open variant" in view._problem["message"]
+
+
 def test_a_variant_made_again_under_its_name_takes_the_place(view, session):
     first = view.outputs
     session.kept["fixed"] = session.variant("fixed", OTHER)
@@ -302,6 +314,16 @@ def test_maps_are_on_one_scale_and_of_what_the_base_says(view, session):
     assert list(view.table("components").index) == moved["components"]
 
 
+def test_pictures_of_components_are_no_reason_to_sweep(view, session):
+    assert view.maps["moved"]["sheet"]["n"] == 0 and asked(session, "peak_crops") == 0
+    session.coverage = {"bn2": 1.0}
+    view.n_moved = 5
+    assert view.wait() and view.maps["moved"]["sheet"]["n"] == 5
+    session.coverage = {"bn2": 0.5}  # begun and not ended: reading them would go on with it
+    view.n_moved = 4
+    assert view.wait() and view.maps["moved"]["sheet"]["n"] == 0
+
+
 def test_it_follows_sample_target_and_component(view, session):
     session.selection.sample = 9
     assert view.wait() and view.outputs["sample"] == view.maps["sample"] == view.picture["sample"] == 9
@@ -320,6 +342,7 @@ def test_it_follows_sample_target_and_component(view, session):
 def test_nothing_is_asked_twice(session):
     session.delay = 0.3
     view = CompareView(session, group="own")
+    assert view.sample == 0
     view.sample = 4
     for _ in range(3):
         view._fetch_all()
@@ -331,6 +354,15 @@ def test_nothing_is_asked_twice(session):
     view._take_variants()
     view._take_tags()
     assert view.wait() and asked(session, "compare") == n and asked(session, "differences") == 1
+    view.close()
+
+
+def test_without_a_sample_it_begins_with_the_first():
+    session = with_variants(FakeSession())
+    view = CompareView(session)
+    assert view.wait() and view.sample == session.selection.sample == 0 == view.outputs["sample"]
+    assert asked(session, "compare") == 2 and asked(session, "differences") == 1
+    assert all(one["digest"] == view.variants[0]["digest"] for one in (view.outputs, view.maps, view.differences))
     view.close()
 
 
@@ -680,6 +712,41 @@ def toy(tmp_path_factory, store_path):
 
 def hooks(session):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in session.model.module.modules())
+
+
+def test_variants_that_come_and_go_while_it_works_leave_nothing_behind(tmp_path):
+    rng, held = np.random.default_rng(4), {}
+    with wb.open_session(small_net(), data=small_data(200), store=tmp_path, transform=SMALL, classes=CLASSES) as s:
+        views = [CompareView(s), CompareView(s, group="b")]
+        for _ in range(80):
+            view, what, name = views[rng.integers(2)], rng.random(), "abc"[rng.integers(3)]
+            if what < 0.3:
+                held[name] = s.variant(name, [Edit("scale", "relu_b", (int(rng.integers(7)),), float(rng.random()))])
+            elif what < 0.45 and name in held:
+                held.pop(name).close()
+            elif what < 0.6 and name in s.variants():
+                view.variant = name
+            elif what < 0.8:
+                view.sample = int(rng.integers(200))
+            else:
+                view.population = [16, 100, "all"][rng.integers(3)]
+            time.sleep(float(rng.random()) * 0.04)
+        last = s.variant("last", [Edit("scale", "relu_b", (1,), 0.0)])
+        for view in views:
+            view.variant = "last"
+            assert view.wait(60) and view.status == "ready" and view._problem == {}
+            for what in ("outputs", "maps", "differences"):
+                assert view.fits(getattr(view, what), view.wanted(what)), what
+            one = s.compare(last, view.sample, maps=False)
+            assert [row["after"] for row in view.outputs["rows"]] == pytest.approx(list(one.to_frame(4)["after"]))
+            n = 200 if view.population == "all" else view.population
+            assert view.differences["counts"] == s.differences(last, n).counts
+            view.close()
+        assert [hooks(one) for one in (s, last, *held.values())] == [0] * (2 + len(held))
+    end = time.monotonic() + 10
+    while any(view._long._line.thread.is_alive() for view in views) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not any(view._long._line.thread.is_alive() for view in views)
 
 
 def test_on_a_real_network_a_kept_edit_and_a_correction_are_compared(toy):

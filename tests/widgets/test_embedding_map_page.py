@@ -15,7 +15,7 @@ pytestmark = needs_browser
 
 
 class TestMapPage(PageSuite):
-    kind = "map"
+    kind, labelled = "map", "bn2/unit/17"
 
     def make(self, session, **view):
         return NeuronMap(session, "bn2", show_list=True, **view)
@@ -28,6 +28,8 @@ class TestMapPage(PageSuite):
 
 
 class TestMapOfSamplesPage(TestMapPage):
+    labelled = ""
+
     def make(self, session, **view):
         return NeuronMap(session, "bn2", of="samples", symbol_by="label", show_list=True, **view)
 
@@ -299,6 +301,15 @@ def test_groups_are_listed_with_counts_and_select(page):
     first.click()
     page.settle()
     assert len(chosen(page)) == np.bincount(counts).max() and first.get_attribute("aria-pressed") == "true"
+
+
+def test_the_label_of_a_component_is_under_the_pointer(page):
+    row = lonely(page.widget)[0]
+    page.session.notes.put(f"bn2/unit/{row}", label="<b>odd</b>")
+    page.settle()
+    page.page.mouse.move(*place(page, row))
+    page.until(lambda: "<b>odd</b>" in page.page.locator(".wb-tip").inner_text())
+    assert page.page.locator(".wb-tip strong").inner_text() == f"bn2/unit/{row}"
 
 
 def test_maps_side_by_side_share_hover_and_focus_without_python(chrome, session):

@@ -16,7 +16,7 @@ from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer
 
 
 class TestAtlasPage(PageSuite):
-    kind = "atlas"
+    kind, labelled = "atlas", "bn2/unit/17"
 
     def make(self, session, **view):
         return AtlasBrowser(session.atlas(), session=session, show_list=True, **view)
@@ -29,7 +29,7 @@ class TestAtlasPage(PageSuite):
 
 
 class TestCardPage(PageSuite):
-    kind = "card"
+    kind, labelled = "card", "bn2/unit/17"
 
     def make(self, session, **view):
         return ComponentCard(session, **view)
@@ -42,7 +42,7 @@ class TestCardPage(PageSuite):
 
 
 class TestHeatmapPage(PageSuite):
-    kind = "heatmap"
+    kind, labelled = "heatmap", "bn2/unit/17"
 
     def make(self, session, **view):
         return HeatmapViewer(session, **view)

@@ -80,12 +80,10 @@ class TestPage(PageSuite):
 
 
 @pytest.fixture
-def session():
-    made = FakeSession()
-    made.data.tag("odd", [1, 3, 5])
-    made.data.tag("Red bird", [3, 8])
-    yield made
-    made.lane.close()
+def session(session):
+    session.data.tag("odd", [1, 3, 5])
+    session.data.tag("Red bird", [3, 8])
+    return session
 
 
 @pytest.fixture

@@ -9,18 +9,12 @@ import torch
 
 import workbench as wb
 from workbench.core.errors import BadValueError, StoreError, UnknownLayerError, WorkbenchError
-from workbench.testing.browser import WidgetPage, chromium
+from workbench.testing.browser import WidgetPage
 from workbench.testing.fake_session import FakeSession
-from workbench.testing.page_suite import ExportedPage, PageSuite
+from workbench.testing.page_suite import ExportedPage, PageSuite, needs_browser
 from workbench.testing.widget_suite import Page, WidgetSuite, lenient
 from workbench.widgets import SteeringPanel, show
 from workbench.widgets.steer_still import NO_EVIDENCE
-
-needs_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
 
 TOP = {"address": ["bn2/unit/17"], "operation": "suppress", "strength": 1.0, "on": True}
 
@@ -58,8 +52,7 @@ class TestContractWhileSteering(WidgetSuite):
 
 
 class TestPage(PageSuite):
-    pytestmark = needs_browser
-    kind = "steering"
+    kind, labelled = "steering", "bn2/unit/17"
 
     def make(self, session, **view):
         session.selection.components = ("bn2/unit/4", "bn2/unit/5", "blocks.4/unit/1")
@@ -72,12 +65,7 @@ class TestPage(PageSuite):
         return widget.locator(".wb-title").inner_text() + widget.locator(".wb-outs").inner_text()
 
 
-@pytest.fixture
-def session():
-    made = FakeSession(n=24)
-    made.selection.set(component="bn2/unit/17", sample=4)
-    yield made
-    made.lane.close()
+SELECTED = {"component": "bn2/unit/17", "sample": 4}
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Edits that belong together, and their files: arrays as safetensors beside a description in JSON, never pickles."""
+"""Changes of a model, described and not yet applied, and files of those that belong together.
+
+Arrays are kept as safetensors beside a description in JSON, never as pickles.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,85 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from workbench.core.errors import BadValueError, DamagedEntryError, StoreError
-from workbench.core.results import Edit
 
-__all__ = ["Edits"]
+__all__ = ["Edit", "Edits"]
 
+_OPERATIONS = ("scale", "set", "add", "project", "shift", "mask", "quantise", "replace")
 _FORMAT = "workbench-edits"
 _VERSION = 1
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of a model, described and not yet applied.
+
+    Attributes
+    ----------
+    operation : str
+        ``scale``, ``set``, ``add``, ``project``, ``shift`` change activations and ride on hooks; ``mask``,
+        ``quantise``, ``replace`` change parameters, on a copy of the model.
+    where : str
+        A layer (activation edits) or a parameter's name (weight edits).
+    components : tuple of int
+        Which components; empty means all.
+    value : float
+        Factor, new value, or step length.
+    array : array, optional
+        Direction of ``add`` and ``project`` (component,), directions of ``shift`` (direction, component), mask or new
+        weights.
+    arrays : mapping of name to array
+        Of ``shift``: ``codes`` (direction,), what the projections on the directions become, 0 if not given;
+        ``detector`` (artifact, component) and ``threshold`` (artifact,), where it acts if an artifact is there.
+    options : mapping
+        JSON-able. Of ``shift``: ``at`` (``"position"``, ``"sample"``), ``pooling`` (``"max"``, ``"mean"``,
+        ``"token"``), ``tokens`` (``"all"``, ``"first"``), ``artifact`` (for each direction the number of its artifact),
+        ``classes`` (for each artifact the predictions under which it acts, or None), ``softness`` (see
+        `workbench.models.shifts`).
+    """
+
+    operation: str
+    where: str
+    components: tuple[int, ...] = ()
+    value: float = 0.0
+    array: Any = None
+    arrays: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.operation not in _OPERATIONS:
+            raise BadValueError(f"No edit {self.operation!r}.", hint=f"There are {', '.join(_OPERATIONS)}.")
+
+    @property
+    def is_weight_edit(self) -> bool:
+        """Whether the edit changes parameters."""
+        return self.operation in ("mask", "quantise", "replace")
+
+    def describe(self) -> dict[str, Any]:
+        """A JSON-ready description that two equal edits share."""
+
+        def digest_of(array: Any) -> str:
+            return hashlib.blake2b(np.ascontiguousarray(np.asarray(array)).tobytes(), digest_size=16).hexdigest()
+
+        found: dict[str, Any] = {
+            "operation": self.operation,
+            "where": self.where,
+            "components": list(self.components),
+            "value": float(self.value),
+            "array": None if self.array is None else digest_of(self.array),
+        }
+        # Only where there are some: the fingerprints of other edits stay as they are.
+        if self.arrays:
+            found["arrays"] = {name: digest_of(value) for name, value in sorted(self.arrays.items())}
+        if self.options:
+            found["options"] = {name: self.options[name] for name in sorted(self.options)}
+        return found
 
 
 class Edits(tuple[Edit, ...]):

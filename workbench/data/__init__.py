@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workbench.data.folders import FolderData
     from workbench.data.packaged import Photos, Stamps
     from workbench.data.part_world import PartWorld
+    from workbench.data.pasted import Pasted
     from workbench.data.planted import Planted
     from workbench.data.torch_data import TorchData
     from workbench.data.toy import ToyData
@@ -26,6 +27,7 @@ __all__ = [
     "FolderData",
     "Item",
     "PartWorld",
+    "Pasted",
     "Photos",
     "Planted",
     "Skipped",
@@ -40,6 +42,7 @@ _HOMES = {
     "Dataset": "base",
     "Item": "base",
     "PartWorld": "part_world",
+    "Pasted": "pasted",
     "Skipped": "base",
     "Transform": "transforms",
     "FolderData": "folders",

@@ -89,10 +89,13 @@ class Dataset(Tagged, ABC):
     ----------
     has_own_transform : bool
         Whether somebody chose the transform.
+    brings_transform : bool
+        Whether the set's own transform is the one to take for a model that comes without any, as for generated scenes.
     reads_in_parallel : bool
         Whether several threads may read at the same time; sweeps on a device then do.
     """
 
+    brings_transform = False
     reads_in_parallel = True
 
     def __init__(

@@ -111,6 +111,8 @@ class PartWorld(Dataset):
     ('wedge-tailed robin', 'duck', ['beak', 'bird', 'body', 'eye', 'foot', 'tail', 'wing'])
     """
 
+    brings_transform = True
+
     def __init__(
         self,
         n: int = 2000,

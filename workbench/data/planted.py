@@ -59,7 +59,7 @@ class Planted(Dataset):
             origins=np.tile(data.origins, 2), classes=data.classes, transform=data.transform,
         )  # fmt: skip
         self.has_own_transform = data.has_own_transform
-        self.reads_in_parallel = data.reads_in_parallel
+        self.brings_transform, self.reads_in_parallel = data.brings_transform, data.reads_in_parallel
 
     @property
     def has_artifact(self) -> np.ndarray:

@@ -73,6 +73,7 @@ class ToyData(Dataset):
     ('dotted disc', ['object', 'rim', 'texture'])
     """
 
+    brings_transform = True
     concept_names = (*SHAPES, *TEXTURES, *COLOURS, *BACKGROUNDS, "artifact")
 
     def __init__(

@@ -8,9 +8,10 @@ from plotly.subplots import make_subplots
 
 from workbench.core.corrections import Reevaluation, TrainingCurve
 from workbench.core.registry import FIGURES
+from workbench.core.rounds import LifeCycle
 from workbench.figures import style
 
-__all__ = ["curve_figure", "reevaluation_figure"]
+__all__ = ["curve_figure", "life_cycle_figure", "reevaluation_figure"]
 
 
 @FIGURES.register("TrainingCurve")
@@ -63,4 +64,38 @@ def reevaluation_figure(result: Reevaluation) -> go.Figure:
                 marker={"color": style.CATEGORIES[i % len(style.CATEGORIES)], "pattern": pattern},
             )
         )  # fmt: skip
+    return fig
+
+
+@FIGURES.register("LifeCycle")
+def life_cycle_figure(result: LifeCycle) -> go.Figure:
+    """Draw, per round, clean and attacked accuracy before it (open) and after it (filled)."""
+    fig = style.figure(
+        f"Rounds of correction of {style.text(result.model)}",
+        repr(result)[1:-1],
+        height=160 + 70 * max(len(result), 1),
+        xaxis={"title": "accuracy", "range": [0, 1.02]},
+        yaxis={"autorange": "reversed", "type": "category"},
+    )
+    names = [style.text(f"{one.number}. {one.artifact or '-'} ({one.outcome})") for one in result]
+    for i, kind in enumerate(("clean", "attacked")):
+        ends = [
+            (one.report.accuracy(max(len(one.report.models) - 2, 0), kind)[0], one.report.accuracy(-1, kind)[0])
+            if one.report is not None
+            else (np.nan, np.nan)
+            for one in result
+        ]
+        color = style.CATEGORIES[i]
+        for name, pair in zip(names, ends, strict=True):
+            fig.add_trace(
+                go.Scatter(x=pair, y=[name, name], mode="lines", line={"color": color}, showlegend=False,
+                           hoverinfo="skip")
+            )  # fmt: skip
+        for j, (when, symbol) in enumerate((("before", "circle-open"), ("after", "circle"))):
+            fig.add_trace(
+                go.Scatter(
+                    x=[pair[j] for pair in ends], y=names, name=f"{kind}, {when}", mode="markers",
+                    marker={"color": color, "size": 11, "symbol": symbol},
+                )
+            )  # fmt: skip
     return fig

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from plotly import graph_objects as go
 
+from workbench.figures import voila
+
 __all__ = ["CATEGORIES", "DIVERGING", "NEGATIVE", "OTHER", "POSITIVE", "SEQUENTIAL", "data_url", "figure", "text"]
 
 POSITIVE, NEGATIVE, OTHER = "#d94801", "#2171b5", "#8a8a8a"
@@ -36,6 +38,7 @@ def text(value: Any) -> str:
 
 def figure(title: str, alt: str, **layout: Any) -> go.Figure:
     """An empty figure with our layout; `title` is escaped already, `alt` describes the figure in words."""
+    voila.prepare()
     fig = go.Figure()
     fig.update_layout(
         template="plotly_white",

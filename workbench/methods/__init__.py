@@ -25,6 +25,8 @@ _HOMES = {
     "RRR": "workbench.methods.correction.right_reasons",
     "Retrieval": "workbench.methods.reveal.retrieval",
     "RidgeCAV": "workbench.methods.directions.filter_cavs",
+    "RevealToRevise": "workbench.methods.correction.life_cycle",
+    "Shortcuts": "workbench.methods.reveal.shortcuts",
     "Spray": "workbench.methods.reveal.spray",
     "SVMCAV": "workbench.methods.directions.filter_cavs",
     "TCAV": "workbench.methods.directions.tcav",
@@ -49,7 +51,9 @@ __all__ = [
     "RClArC",
     "RRClArC",
     "Retrieval",
+    "RevealToRevise",
     "RidgeCAV",
+    "Shortcuts",
     "Spray",
 ]
 

@@ -20,7 +20,7 @@ from workbench.models.weights import absent, download, hub_folder, imagenet_clas
 from workbench.models.zoo_timm import timm_card, timm_folder, timm_model
 from workbench.models.zoo_torchvision import torchvision_model
 
-__all__ = ["build", "download", "imagenet_classes"]
+__all__ = ["build", "download", "imagenet_classes", "is_guessed", "with_transform"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +69,20 @@ def build(spec: Any, *, transform: Any = None, classes: Sequence[str] | None = N
     """
     module, card = _build(spec)
     if transform is not None:
-        # What was said of the transform no longer holds.
-        card = replace(card, transform=as_transform(transform), input_shape=(), notes=card.notes.replace(_GUESSED, ""))
+        card = with_transform(card, transform)
     if classes is not None:
         card = replace(card, classes=tuple(classes))
     return module if module is spec else module.eval(), card  # a module of the user's own is left in its mode
+
+
+def is_guessed(card: Card) -> bool:
+    """Whether nobody said how pictures become the model's input, so that a default stands in."""
+    return _GUESSED in card.notes
+
+
+def with_transform(card: Card, transform: Any) -> Card:
+    """The card with another transform, without what it said of the former one."""
+    return replace(card, transform=as_transform(transform), input_shape=(), notes=card.notes.replace(_GUESSED, ""))
 
 
 def _build(spec: Any) -> Built:

@@ -13,6 +13,7 @@ from workbench.core.errors import BadValueError, IncompleteError, MissingPackage
 from workbench.core.findings import KINDS, Finding, Findings, checked
 from workbench.core.progress import Progress
 from workbench.methods.columns import named
+from workbench.methods.labels import labels_as_outputs
 from workbench.methods.neighbours import exact_neighbours
 from workbench.methods.reveal import suspects
 from workbench.session.decisions import Decision, DecisionBook, decide, undo
@@ -212,7 +213,7 @@ class Auditing(Samples):
         labels, origins = np.asarray(self.data.labels)[ids], np.asarray(self.data.origins)[ids]
         names, recipe, found = self.data.classes, table.recipe, []
         if "label" in kinds and (labels >= 0).any():
-            outputs, head = self._outputs_of(labels), self._head()
+            outputs, head = labels_as_outputs(self)[ids], self._head()
             predicted = named(self._predictions()[ids], self.class_names()).tolist()
 
             def margin_of(rows: np.ndarray) -> np.ndarray:
@@ -255,14 +256,7 @@ class Auditing(Samples):
         return found + (silent[:n] if "silent" in kinds else [])
 
     def _head(self) -> str:
-        """The layer whose units are the outputs; empty if there is none."""
-        fit = [name for name, one in self.model.layers.items() if one.n_components == self.model.n_classes]
-        return fit[-1] if fit and not self.model.is_dense else ""
-
-    def _outputs_of(self, labels: np.ndarray) -> np.ndarray:
-        """(sample,) number of the output that each label names; -1 where it names none."""
-        classes, outputs = list(self.data.classes), list(self.class_names())
-        if classes and set(classes) & set(outputs):
-            place = np.array([outputs.index(one) if one in outputs else -1 for one in classes])
-            return np.asarray(np.where(labels >= 0, place[np.maximum(labels, 0)], -1))
-        return np.where(labels < self.model.n_classes, labels, -1)
+        """The layer whose units are the outputs, among which one can be wrong; empty if there is none."""
+        n = self.model.n_classes
+        fit = [name for name, one in self.model.layers.items() if one.n_components == n]
+        return fit[-1] if fit and n > 1 and not self.model.is_dense else ""

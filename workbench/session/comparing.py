@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparing"]
 
-_BATCH = 64  # samples that are kept together: a cancelled comparison goes on there
-_MOST_PARTS = 200
+_BATCH = 32  # samples that are kept together: a cancelled comparison goes on there, and others come in between
+_MOST_PARTS = 400
 _VERSION = 1
 
 
@@ -235,7 +235,7 @@ class Comparing(Auditing):
 
         outputs: list[Tensor] = []
         samples: list[int] = []
-        size = 16 if self.model.device.type == "cpu" else _BATCH
+        size = 16 if self.model.device.type == "cpu" else 64
         for first in range(0, len(ids), size):
             x, read, _ = self.data.batch([int(i) for i in ids[first : first + size]])
             self.progress.token.raise_if_cancelled()

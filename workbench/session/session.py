@@ -83,6 +83,8 @@ def open_session(
     if isinstance(classes, str):
         raise BadValueError("`classes` is one text; a list of names is needed.", hint=f"classes=[{classes!r}, ...]")
     module, card = zoo.build(model, transform=transform, classes=classes)
+    if pictures is not None and pictures.brings_transform and zoo.is_guessed(card):
+        card = zoo.with_transform(card, pictures.transform)
     pictures = None if pictures is None else pictures.using(card.transform)
     # Ready inputs need not have the size that the transform makes, and the shapes of layers follow from them.
     made_by_transform = card.input_shape

@@ -302,6 +302,23 @@ class Voila:
         """Address of the page."""
         return f"http://127.0.0.1:{self.port}/"
 
+    def open(self, chrome: Any, *, width: int = 1300, height: int = 1300, timeout: float = 600.0) -> Any:
+        """Open the page, which comes when all cells have run; its `problems` are errors on the console, as they come.
+
+        Files that could not be fetched are left out: Voila asks the network for symbols of its own.
+        """
+        page = chrome.new_context(viewport={"width": width, "height": height}).new_page()
+        page.problems = []
+
+        def hear(message: Any) -> None:
+            if message.type == "error" and not message.text.startswith("Failed to load resource"):
+                page.problems.append(message.text)
+
+        page.on("console", hear)
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.goto(self.url, timeout=1000 * timeout)
+        return page
+
 
 _FAILED = '.jp-OutputArea-output:has-text("Traceback (most recent call last)")'
 _STARTED = "() => [...document.querySelectorAll('.jp-InputPrompt')].some(p => /\\[(\\*|\\d+)\\]/.test(p.textContent))"

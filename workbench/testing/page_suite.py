@@ -156,10 +156,13 @@ class PageSuite(WidgetTests):
     ----------
     kind : str
         The widget's word in its class names: ``.wb-atlas``.
+    labelled : str
+        A component that the widget names, if it names any.
     """
 
     pytestmark = needs_browser
     kind = ""
+    labelled = ""
 
     def choose(self, widget: Any) -> None:
         """Select something else in a widget, given its locator, as a reader would."""
@@ -265,8 +268,12 @@ class PageSuite(WidgetTests):
         assert opened.errors == [] and opened.asked_for == []
 
     def test_hostile_text_is_text(self, chrome, tmp_path):
-        session = FakeSession(classes=(HOSTILE, "b", "c"))
+        session, label = FakeSession(classes=(HOSTILE, "b", "c")), HOSTILE.splitlines()[0]
         session.selection.set(component="bn2/unit/17", sample=3)
+        for component in {"bn2/unit/17", self.labelled} - {""}:
+            session.notes.put(component, label=label, note=HOSTILE)
         with self.exported(chrome, session, tmp_path / "page.html") as opened:
             assert opened.page.locator("img[src=x]").count() == 0 and opened.errors == []
+            if self.labelled:
+                assert label in opened.page.locator(f".wb-{self.kind}").inner_text()
         session.lane.close()

@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, StaleError, StoreError, UnknownComponentError
+from workbench.core.errors import BadValueError, StaleError, UnknownComponentError
 from workbench.core.results import Atlas
 from workbench.session.deliver import deliver, gate
 from workbench.widgets import linking, wire
@@ -21,6 +21,7 @@ from workbench.widgets.columns import described, first_column, legend_of, readin
 from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
+from workbench.widgets.labelling import ShowsLabels, labelled, with_labels
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Picture, Still
 from workbench.widgets.target_relevance import TargetRelevance, two_sided_legend
@@ -42,7 +43,7 @@ _RECORDED_BYTES = 2_000_000
 
 
 @register_widget("atlas", shows=Atlas)
-class AtlasBrowser(SessionWidget):
+class AtlasBrowser(ShowsLabels, SessionWidget):
     """A zoomable board of the concepts of one layer.
 
     Far out each component is a coloured cell under the names of the clusters, nearer it shows a reference cropped
@@ -112,9 +113,6 @@ class AtlasBrowser(SessionWidget):
     target_values = traitlets.Dict(help="Both targets, and the relevance for them, one per component.").tag(
         sync=True, **wire.arrays
     )
-    labels = traitlets.Dict(help="Labels that people gave to components of the layer, by number.").tag(
-        sync=True, payload=True
-    )
 
     def __init__(
         self,
@@ -134,8 +132,6 @@ class AtlasBrowser(SessionWidget):
         self._made_from = repr(source) if hasattr(source, "atlas_") else ""
         self._relevance = TargetRelevance(self.session, source)
         self.observe(lambda change: self._fetch_target(), names=["overlay", "target", "compare_target"])
-        if (notes := getattr(self.session, "notes", None)) is not None:
-            self._undo.append(notes.listen(lambda: deliver(self._fetch_labels, key=(id(self), "labels"))))
         record = source if isinstance(source, Atlas) else getattr(source, "atlas_", None)
         if isinstance(record, Atlas):
             self._show(record)
@@ -243,19 +239,6 @@ class AtlasBrowser(SessionWidget):
         columns = self._atlas().columns
         return np.asarray(columns[self.overlay]) if self.overlay in columns else None
 
-    def _fetch_labels(self) -> None:
-        notes = getattr(self.session, "notes", None)
-        if self.atlas is None or notes is None or self._is_closed:
-            return
-        try:
-            found = notes.labels(self.atlas.layer)
-        except StoreError as error:
-            self._failed_topics.add("labels")
-            self.show_error("Labels", error)
-            return
-        self._failed_topics.discard("labels")
-        self.labels = {address.rpartition("/")[2]: label for address, label in found.items()}
-
     # Questions from the page ------------------------------------------------------------------------------------------
 
     @on("tiles", digest=str, components=many(at_most(_MOST), wire.SHEET_TILES), size=one_of(64, 96, 128))
@@ -296,9 +279,7 @@ class AtlasBrowser(SessionWidget):
             frame["cluster_name"] = [names[int(c)] if 0 <= int(c) < len(names) else "" for c in frame["cluster"]]
         if self.overlay == TARGET and self.target_values:
             frame[TARGET] = self._overlay_values()
-        if self.labels:
-            frame["label"] = [self.labels.get(address.rpartition("/")[2], "") for address in frame.index]
-        return frame
+        return with_labels(frame, self.labels)
 
     def table(self) -> pd.DataFrame:
         """The components that are not dimmed: place, columns and cluster name, in the order of the list."""
@@ -389,9 +370,9 @@ class AtlasBrowser(SessionWidget):
         shown = [i for i in self._leading(_IN_STILL) if i in self._still_tiles]
         values = self._overlay_values()
         overlay = self.target_values["title"] if self.overlay == TARGET and self.target_values else self.overlay
-        pictures = []
+        pictures, ids = [], atlas.ids()
         for i in shown:
-            name = " · ".join(filter(None, (f"{atlas.basis} {i}", self.labels.get(str(i), ""))))
+            name = labelled(f"{atlas.basis} {i}", self.labels.get(ids[i], ""))
             value = "" if values is None else reading(values[i], self.overlay, atlas.cluster_names)
             alt = f"Reference of {atlas.layer}/{name}, {overlay} {value}"
             pictures.append(Picture(self._still_tiles[i], alt, (name, value)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import traitlets
 from workbench.core import check
 from workbench.core.errors import BadValueError, CancelledError, StoreError, WorkbenchError
 from workbench.core.ids import ComponentId
-from workbench.session.deliver import deliver, gate
+from workbench.session.deliver import deliver
 from workbench.widgets import wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.card_answers import CardAnswers
@@ -21,6 +21,7 @@ from workbench.widgets.card_still import still_of
 from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import optional
 from workbench.widgets.keeping import Offer
+from workbench.widgets.labelling import ShowsLabels
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Still
 
@@ -39,13 +40,12 @@ _PINNED = 6
 _STOPS = (1.0, 0.75, 0.5, 0.25, 0.0)
 _STOPPED = 3  # components of a page that have references at all stops
 _REST_S = 0.15
-_LABELS = 5000
 _AHEAD = 3
 _NOTE_BYTES = 200_000
 
 
 @register_widget("card")
-class ComponentCard(SessionWidget):
+class ComponentCard(ShowsLabels, SessionWidget):
     """What is known of the selected component, or of some that stay and are compared.
 
     Shows the samples on which the component answers most strongly or is most relevant, whole, cropped around the peak
@@ -76,12 +76,12 @@ class ComponentCard(SessionWidget):
 
     component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
     sample = traitlets.Any(None, allow_none=True, help="Id of the current sample, marked on the card.").tag(sync=True)
-    by = traitlets.Enum(["activation", "relevance"], "activation", help="What references are chosen by.").tag(
-        sync=True, view=True
-    )
-    mode = traitlets.Enum(["crop", "whole", "mask"], "crop", help="What is shown of each reference.").tag(
-        sync=True, view=True
-    )
+    by = traitlets.Enum(
+        ["activation", "relevance"], "activation", help="What references are chosen by, as in `Session.references`."
+    ).tag(sync=True, view=True)
+    mode = traitlets.Enum(
+        ["crop", "whole", "mask"], "crop", help="What is shown of each reference, as in `Session.reference_views`."
+    ).tag(sync=True, view=True)
     quantile = traitlets.Float(
         1.0, min=0.0, max=1.0, help="Of the values: 1 shows the strongest references, 0 the weakest."
     ).tag(sync=True, view=True)
@@ -109,7 +109,6 @@ class ComponentCard(SessionWidget):
     marks = traitlets.List(
         traitlets.Dict(), help="Where the sample lies among the values of the other pinned components."
     ).tag(sync=True, payload=True)
-    labels = traitlets.Dict(help="Labels that people gave to components, by address.").tag(sync=True, payload=True)
     notes = traitlets.Dict(help="Notes on the components on show, by address.").tag(sync=True, payload=True)
     stops = traitlets.List(traitlets.Float(), help="Quantiles that a page without kernel has; none: all.").tag(
         sync=True, payload=True
@@ -126,7 +125,6 @@ class ComponentCard(SessionWidget):
         self._ahead: Job | None = None
         self.observe(lambda change: self._fetch(), names=["component", "pinned", "by", "mode", "n", "quantile"])
         self.observe(lambda change: self._fetch_values(), names=["sample"])
-        self._undo.append(self.session.notes.listen(lambda: deliver(self._fetch_notes, key=(id(self), "notes"))))
         self._fetch()
 
     @property
@@ -154,7 +152,7 @@ class ComponentCard(SessionWidget):
     def _fetch(self) -> None:
         if self._ahead is not None:
             self._ahead.cancel()  # what is asked for now goes before what may be asked for
-        self._fetch_notes()
+        self._fetch_labels()
         if self.shown is None:
             self._report()
             return
@@ -205,22 +203,11 @@ class ComponentCard(SessionWidget):
         title = "Cards to compare"
         self.submit(self._compare, self.pinned, *self._wanted()[1:], into="compared", title=title)
 
-    def _fetch_notes(self) -> None:
-        """Labels of all and notes of what is on show; the file is small and read at most once per change."""
-        if self._is_closed:
-            return
-        try:
-            found = self.session.notes.all()
-        except StoreError as error:
-            self._failed_topics.add("labels")
-            self.show_error("Labels", error)
-            return
-        self._failed_topics.discard("labels")
-        labels = {address: note.label for address, note in found.items() if note.label}
-        with gate(), self.hold_sync():
-            self.labels = dict(list(labels.items())[:_LABELS])
-            on_show = [*self.pinned, self.component]
-            self.notes = {one: found[one].note for one in on_show if one in found and found[one].note}
+    def _take_notes(self, found: Mapping[str, Note]) -> None:
+        """Labels of all and notes of what is on show."""
+        super()._take_notes(found)
+        on_show = [*self.pinned, self.component]
+        self.notes = {one: found[one].note for one in on_show if one in found and found[one].note}
 
     def _wanted(self) -> tuple[str | None, str, str, int, float]:
         return self.shown, self.by, self.mode, self.n, self.quantile

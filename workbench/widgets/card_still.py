@@ -28,10 +28,7 @@ def still_of(card: ComponentCard) -> Still:
     cards = card._all_references()
     most = None if len(cards) == 1 else _EACH
     pictures = [picture for one in cards for picture in _pictures(one, most, len(cards) > 1)]
-    title = " · ".join(filter(None, (shown, card.labels.get(shown, ""))))
-    if len(cards) > 1:
-        named = [" · ".join(filter(None, (c["component"], card.labels.get(c["component"], "")))) for c in cards]
-        title = " and ".join(named)
+    title = " and ".join(card.named(one["component"]) for one in cards)
     asked = f"The {len(have['samples'])} strongest by {have['by']}, {_VIEWS[have['mode']]}"
     if have["quantile"] < 1:
         asked = (

@@ -20,6 +20,7 @@ from workbench.widgets.cav_answers import METHODS, DirectionAnswers, Wish
 from workbench.widgets.cav_still import still_of
 from workbench.widgets.esm import css, esm
 from workbench.widgets.keeping import Offer
+from workbench.widgets.labelling import ShowsLabels, with_labels
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Still
 
@@ -36,7 +37,7 @@ _WHAT = {0: "", 1: "with", 2: "without"}
 
 
 @register_widget("direction_viewer", shows=Directs)
-class DirectionViewer(SessionWidget):
+class DirectionViewer(ShowsLabels, SessionWidget):
     """A direction for a concept, how far it can be trusted, and whether the outputs depend on it.
 
     Make a concept from the selected samples, a tag or one of the data set's masks, and choose what it is compared with.
@@ -499,7 +500,7 @@ class DirectionViewer(SessionWidget):
             ],
             index=pd.Index([row.get("direction", "") for row in rows], name="component", dtype=object),
         )
-        return frame
+        return with_labels(frame, self.labels)
 
     def sensitivities(self) -> pd.DataFrame:
         """Dependence of each class on the direction on show; empty until it was asked for."""

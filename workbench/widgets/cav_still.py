@@ -9,6 +9,7 @@ import numpy as np
 
 from workbench.widgets import wire
 from workbench.widgets.cav_answers import METHODS
+from workbench.widgets.labelling import labelled
 from workbench.widgets.stills import Legend, Picture, Still, painted
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def still_of(widget: DirectionViewer) -> Still:
     if not shown:
         return Still(widget.title or where, missing="The directions are being fitted: `widget.wait()` waits for them.")
     row = next(one for one in found["rows"] if one.get("direction") == shown)
-    title = widget.title or f"{row['concept']} at {found['layer']}"
+    title = widget.title or labelled(f"{row['concept']} at {found['layer']}", widget.labels.get(shown, ""))
     asked = f"Is there a direction for {row['concept']}? {_method(row)}: {row['n_positive']} samples with it against "
     asked += found["against"]
     pictures, legend = [], None

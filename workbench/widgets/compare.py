@@ -13,7 +13,7 @@ import traitlets
 from workbench.core import check
 from workbench.core.comparisons import Comparison, Differences
 from workbench.core.corrections import Reevaluation
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, CancelledError, WorkbenchError
 from workbench.core.ids import ComponentId
 from workbench.session.compared import compared
 from workbench.session.deliver import deliver
@@ -149,6 +149,8 @@ class CompareView(SessionWidget):
         self.n_samples = len(self.session.data)
         self._take_tags()
         self._take_variants(fetch=False)
+        if self.sample is None and self.n_samples:
+            self.sample = 0
         self.observe(lambda change: self._fetch_all(), names=["variant"])
         self.observe(lambda change: self._fetch_sample(), names=["sample"])
         self.observe(lambda change: self._fetch(), names=["target"])
@@ -157,17 +159,15 @@ class CompareView(SessionWidget):
         self.observe(self._forget, names=["differences"])
         self._undo.append(self.session.data.on_tags(lambda: deliver(self._take_tags, key=(id(self), "tags"))))
         self._undo.append(self.session.on_variants(lambda: deliver(self._take_variants, key=(id(self), "variants"))))
-        if self.sample is None and self.n_samples:
-            self.sample = 0  # observed: fetches
-            self._fetch_differences()
-        else:
-            self._fetch_all()
+        self._fetch_all()
 
     @traitlets.validate("variant")
     def _is_variant(self, proposal: Any) -> str:
         name = proposal["value"]
         known = {*self._sessions(), self.variant}
         if name and name not in known:
+            if any(one["name"] == name for one in self.variants):  # listed still, but nobody held it any more
+                deliver(self._take_variants, key=(id(self), "variants"))
             raise BadValueError(
                 f'No open variant "{name}".',
                 hint=f"There are {', '.join(sorted(known - {''})) or 'none'}: s.variant(name, edits) makes one.",
@@ -209,8 +209,14 @@ class CompareView(SessionWidget):
         return {**self.session.variants(), **given}
 
     def _other(self) -> Any:
-        """The variant on show; None where there is none that is open."""
-        return self._sessions().get(self.variant) if self.variant else None
+        """The variant on show, held from now on; None where there is none that is open."""
+        found = self._sessions().get(self.variant) if self.variant else None
+        if found is not None and found is not self._held:
+            self._held = found
+            self.layers = self._answers.layers(found)
+            if self.layer and self.layer not in self.layers:
+                self.layer = ""
+        return found
 
     def _take_variants(self, *, fetch: bool = True) -> None:
         """List what is open. The one on show stays chosen, also when it is closed."""
@@ -276,12 +282,7 @@ class CompareView(SessionWidget):
     # Asking for it ----------------------------------------------------------------------------------------------------
 
     def _fetch_all(self) -> None:
-        other = self._other()
-        if other is not None and other is not self._held:
-            self._held = other
-            self.layers = self._answers.layers(other)
-            if self.layer and self.layer not in self.layers:
-                self.layer = ""
+        self._other()  # holds it, with its layers
         self._fetch_sample()
         self._fetch_differences()
 
@@ -351,7 +352,12 @@ class CompareView(SessionWidget):
                 return
 
         def made() -> tuple[dict[str, Any], Any]:
-            found = answer(*given)
+            try:
+                found = answer(*given)
+            except WorkbenchError as error:
+                if getattr(given[0], "is_closed", False):  # closed on the way: nobody waits for it any more
+                    raise CancelledError(error.message, hint=error.hint) from error
+                raise
             payload, record = found if isinstance(found, tuple) else (found, None)
             return {**payload, **wish}, record
 
@@ -471,9 +477,8 @@ class CompareView(SessionWidget):
 
     def plain_code(self) -> str:
         *rest, call = super().plain_code().splitlines()
-        opened_by = str(getattr(self._held, "opened_by", ""))
-        if opened_by:
-            rest.append(f"# {self.variant!r} is {opened_by}")
+        if self._held is not None and self.variant not in self._given:
+            rest.append(f"# {self.variant!r} is s.variant({self.variant!r}, edits): {'; '.join(self._held.changes())}")
         if self._reevaluation is not None and _name_in_notebook(self._reevaluation) is None:
             rest.append("# report is what s.reevaluate(...) gave")
         return "\n".join([*rest, call])

@@ -128,8 +128,11 @@ class CompareAnswers:
 
     def _crops(self, layer: str, names: Sequence[str]) -> dict[str, Any]:
         try:
+            kept = self.session.stored().get(layer)
+            if kept is None or not kept.references or kept.is_unfinished:
+                return wire.sheet([])  # pictures alone are no reason to sweep the data
             return wire.sheet(self.session.peak_crops(layer, [ComponentId.parse(one).index for one in names], size=64))
-        except WorkbenchError:  # no references stored yet: the list does without pictures
+        except WorkbenchError:  # something of them is missing: the list does without pictures
             return wire.sheet([])
 
     def population(self, chosen: Any, samples: Sequence[int]) -> Any:

@@ -18,6 +18,7 @@ from workbench.widgets.columns import first_column
 from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
+from workbench.widgets.labelling import ShowsLabels, with_labels
 from workbench.widgets.map_fitting import Fitting
 from workbench.widgets.map_recorded import recorded_state, recordings
 from workbench.widgets.points import (
@@ -42,7 +43,7 @@ _VALUES_BYTES = 1_500_000
 
 
 @register_widget("map", shows=PointMap)
-class NeuronMap(ChoosesClass, Fitting, SessionWidget):
+class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
     """A scatter of a layer's components, or of samples: those that are alike lie together.
 
     Coordinates by PCA are drawn at once; UMAP's take their place when they are ready, and are kept in the store. The
@@ -147,7 +148,7 @@ class NeuronMap(ChoosesClass, Fitting, SessionWidget):
         **view: Any,
     ):
         self.map: PointMap | None = None
-        self.labels: list[str] | None = None
+        self._names: list[str] | None = None  # of points that were given
         self._facts: dict[str, dict[str, Any]] = {}
         self._all: dict[str, np.ndarray] = {}
         self._is_given = position is not None
@@ -170,7 +171,7 @@ class NeuronMap(ChoosesClass, Fitting, SessionWidget):
         self.observe(lambda change: self._send_values(), names=["color_by", "size_by", "symbol_by", "filter"])
         record = _record_of(source)
         if self._is_given:
-            made, self.labels = plain_map(*self._plain, distance=self.distance)
+            made, self._names = plain_map(*self._plain, distance=self.distance)
             self._plain = (None, None, None)
             self._show(made)
         elif record is not None:
@@ -205,7 +206,7 @@ class NeuronMap(ChoosesClass, Fitting, SessionWidget):
         number = class_column.number_of(made, self.relevance_class)
         self.map = class_column.for_class(made, number)
         self._largest, self._facts, self._all, self._still_tiles = made, names, values, {}
-        found = payload(made, facts, labels=self.labels)
+        found = payload(made, facts, labels=self._names)
         found["classes"] = [[i, class_column.class_name(made, i)] for i in class_column.classes_of(made)]
         if found["layer"] and (has_tiles := self._has_tiles(made)):
             found |= {"has_tiles": has_tiles, "block": blocks(made.position)}
@@ -309,9 +310,9 @@ class NeuronMap(ChoosesClass, Fitting, SessionWidget):
             names = np.array([*made.cluster_names, ""])  # what is beyond the names has none
             codes = np.asarray(made.columns["cluster"])
             frame["cluster_name"] = names[np.where((codes < 0) | (codes >= len(names)), len(names) - 1, codes)]
-        if self.labels is not None:
-            frame["name"] = self.labels
-        return frame
+        if self._names is not None:
+            frame["name"] = self._names
+        return with_labels(frame, self.labels)
 
     def table(self) -> pd.DataFrame:
         """The points that pass the filter: place, columns and group, in the order of the colour column."""

@@ -17,6 +17,7 @@ from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.esm import css, esm
 from workbench.widgets.heat_answers import HeatAnswers
 from workbench.widgets.keeping import Offer
+from workbench.widgets.labelling import ShowsLabels, with_labels
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Picture, Still, heat_legend, painted
 
@@ -32,7 +33,7 @@ _RECORDED = 6  # samples and components whose conditional maps a page records
 
 
 @register_widget("heatmap")
-class HeatmapViewer(SessionWidget):
+class HeatmapViewer(ShowsLabels, SessionWidget):
     """One picture, what the model says of it, where that comes from, and through which components.
 
     The heatmap is signed, orange for and blue against the explained output, with zero neutral; its legend has numbers,
@@ -276,7 +277,8 @@ class HeatmapViewer(SessionWidget):
 
         have = self.inside if self.region and _fits(self.inside, {"region": self.region}) else self.strip
         data = {"relevance": np.asarray(have.get("relevance", ())), "share": np.asarray(have.get("share", ()))}
-        return pd.DataFrame(data, index=pd.Index(have.get("components", []), name="component", dtype=object))
+        frame = pd.DataFrame(data, index=pd.Index(have.get("components", []), name="component", dtype=object))
+        return with_labels(frame, self.labels)
 
     def selected(self) -> list[Any]:
         return [self.component] if self.component else []
@@ -312,7 +314,7 @@ class HeatmapViewer(SessionWidget):
             self.component,
         ):
             limit = heat["bulk"] if self.scale == "shared" else part["bulk"]
-            through = f"Through {self.component}"
+            through = f"Through {self.named(self.component)}"
             pictures.append(_map_picture(seen, part, through, (through, f"scale ±{limit:.3g}"), self.opacity, limit))
         notes = [
             f"Score {heat['score']:.4g}, relevance summed {heat['total']:.4g}"

@@ -50,7 +50,7 @@ def still_of(widget: NeuronMap) -> Still:
     notes = _on_layout(made, is_preview=widget.is_preview)
     if members or selected >= 0:
         parts = [f"{len(members)} in the set"] if members else []
-        parts += [f"{one} selected"] if selected >= 0 else []
+        parts += [f"{widget.named(one) if made.of == 'components' else one} selected"] if selected >= 0 else []
         parts += [f"joined to its {len(near)} nearest in the full space"] if near else []
         notes.append(f"{', '.join(parts)}.")
     if int(shown.sum()) < len(made):

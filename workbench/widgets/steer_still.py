@@ -42,14 +42,22 @@ def still_of(panel: Any) -> Still:
 
 
 def _asked(panel: Any) -> str:
-    words = [str(one) for one in panel.active]
+    words = [_named(panel, one) for one in panel.active]
     rest = f" and {len(words) - 3} more" if len(words) > 3 else ""
     return f"{'; '.join(words[:3])}{rest}" if words else "No intervention is on"
 
 
 def _settings(panel: Any) -> list[str]:
     made = [(Intervention(one["address"], one["operation"], one["strength"]), one["on"]) for one in panel.interventions]
-    return [f"{number}. {one}{'' if is_on else ', switched off'}" for number, (one, is_on) in enumerate(made, 1)]
+    return [
+        f"{number}. {_named(panel, one)}{'' if is_on else ', switched off'}"
+        for number, (one, is_on) in enumerate(made, 1)
+    ]
+
+
+def _named(panel: Any, one: Intervention) -> str:
+    """What is done, with the label of the first component."""
+    return str(one).replace(one.addresses[0], panel.named(one.addresses[0]), 1)
 
 
 def _notes(panel: Any) -> list[str]:
@@ -66,7 +74,7 @@ def _notes(panel: Any) -> list[str]:
         notes.append(f"Accuracy: {'; '.join(rows[-1:] + rows[:-1][:6])}.")
     if effect["moved"] and effect["moved"]["components"]:
         moved = zip(effect["moved"]["components"][:4], effect["moved"]["change"][:4], strict=True)
-        told = ", ".join(f"{name} {change:+.2g}" for name, change in moved)
+        told = ", ".join(f"{panel.named(name)} {change:+.2g}" for name, change in moved)
         notes.append(f"Moved untouched, in units of their spread: {told}.")
     if effect["worse"]["samples"]:
         lost = effect["worse"]["n_lost"]

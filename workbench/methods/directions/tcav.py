@@ -23,6 +23,7 @@ from workbench.methods.directions.sensitivity import (
     tcav_score,
 )
 from workbench.methods.directions.sets import digest_of, sample_ids
+from workbench.methods.labels import labels_as_outputs
 
 if TYPE_CHECKING:
     from workbench.core.context import Context
@@ -192,7 +193,7 @@ class TCAV(Method):
     def _outputs(self, ctx: Context) -> list[tuple[int, np.ndarray]]:
         """Which outputs are asked for, each with the samples that are looked at."""
         given = None if self.samples is None else sample_ids(ctx.data, self.samples, "samples")
-        labels = self._labels_as_outputs(ctx)
+        labels = labels_as_outputs(ctx)
         n = ctx.model.n_classes
         if self.targets is not None:
             wanted = [self._output(ctx, one) for one in _listed(self.targets)]
@@ -218,15 +219,6 @@ class TCAV(Method):
             chosen = np.unique(np.linspace(0, len(ids) - 1, min(self.n_samples, len(ids))).round().astype(int))
             found.append((output, ids[chosen]))
         return found
-
-    @staticmethod
-    def _labels_as_outputs(ctx: Context) -> np.ndarray:
-        """(sample,) number of the output that each label names; -1 where it names none."""
-        labels, classes, outputs = np.asarray(ctx.data.labels), ctx.data.classes, ctx.class_names()
-        if classes and outputs and set(classes) & set(outputs):
-            place = np.array([outputs.index(c) if c in outputs else -1 for c in classes])
-            return np.where(labels >= 0, place[np.maximum(labels, 0)], -1)
-        return np.where(labels < ctx.model.n_classes, labels, -1)
 
     def _slopes(self, ctx: Context, layer: str, vectors: np.ndarray, output: int, ids: np.ndarray) -> Slopes:
         parts = []

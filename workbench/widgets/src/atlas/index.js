@@ -1,5 +1,5 @@
 // AtlasBrowser: the board, its list, its legend, and how they follow the traits.
-import { address, array, button, choice, empty, grouped, h, inks, number, paced, plural, replace, scaleOf, searchbox, segmented, set, settled, shell } from "../common/index.js";
+import { address, array, button, choice, empty, grouped, h, inks, nameOf as nameOfComponent, number, paced, plural, replace, scaleOf, searchbox, segmented, set, settled, shell } from "../common/index.js";
 import { Board } from "./board.js";
 import { Legend } from "./legend.js";
 import { List } from "./list.js";
@@ -161,8 +161,8 @@ function render({ model, el }) {
     const v = board.values[i];
     return chosen.kind === "category" ? chosen.names?.[v] ?? "" : `${titleOf(chosen)} ${number(v)}`;
   }
-  const labelOf = (i) => (state.get("labels") || {})[i] || "";
-  const nameOf = (i) => (labelOf(i) ? `${data.basis} ${i} · ${labelOf(i)}` : `${data.basis} ${i}`);
+  const labelOf = (i) => (state.get("labels") || {})[id(i)] || "";
+  const nameOf = (i) => nameOfComponent(id(i), state.get("labels"));
   board.caption = (i) => [nameOf(i), reading(i)];
 
   // Which are dimmed, and the list of the others in order
@@ -206,7 +206,7 @@ function render({ model, el }) {
     const members = new Set([...(state.get("components") || [])].map(index).filter((k) => k >= 0));
     board.members = list.members = members;
     list.select(board.selected);
-    const parts = [members.size ? `${grouped(members.size)} of ${grouped(data.n)} in the set` : "", board.selected >= 0 ? `selected ${id(i)}` : ""];
+    const parts = [members.size ? `${grouped(members.size)} of ${grouped(data.n)} in the set` : "", board.selected >= 0 ? `selected ${[id(i), labelOf(i)].filter(Boolean).join(" · ")}` : ""];
     replace(note, parts.filter(Boolean).join(" · ") || (data.n ? "Click a component to see what it stands for" : ""));
     board.draw();
   }
@@ -429,7 +429,11 @@ function render({ model, el }) {
   state.on(["overlay", "palette"], () => { if (data.n) chooseTargets(); recolour(); });
   state.on(["target", "compare_target", "targets"], () => data.n && chooseTargets());
   state.on("target_values", () => takeTarget(true));
-  state.on("labels", () => { if (data.n) filter(); });
+  state.on("labels", () => {
+    if (!data.n) return;
+    filter();
+    follow();
+  });
   state.on(["min_score", "query", "sort"], () => { search.update(state.get("query")); filter(); });
   state.on(["component", "components"], follow);
   state.on("hover", (origin) => {

@@ -1,7 +1,7 @@
 // One component: references, look-alikes, values, classes, relatives, label and note.
-import { address, array, bitmap, button, grouped, h, number, percent, plural, replace, set, tileOf, uid } from "../common/index.js";
+import { address, array, bitmap, button, grouped, h, nameOf, number, percent, plural, replace, set, tileOf, uid } from "../common/index.js";
 import { drawSpread } from "./chart.js";
-import { classesTable, contrastGrid, nameOf, relatedLists } from "./facts.js";
+import { classesTable, contrastGrid, relatedLists } from "./facts.js";
 import { listbox, put, putWords } from "./tiles.js";
 import { Written } from "./written.js";
 

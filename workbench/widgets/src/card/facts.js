@@ -61,9 +61,3 @@ export function contrastGrid(grid, line, given, { pick, hover }) {
     : `Taken are the ${plural(given.n_quiet, "sample")} on which its activation is at most ${number(given.threshold)}.`;
   return replace(line, `Nearest to the three strongest references by the cosine of pooled activations of ${given.layer}. ${quiet}`);
 }
-
-export function nameOf(component, labels) {
-  const { name } = address(component);
-  return labels[component] ? `${name} · ${labels[component]}` : name;
-}
-

@@ -1,7 +1,6 @@
 // ComponentCard: what one component stands for, or several that are compared.
-import { address, button, empty, h, paced, percent, replace, segmented, set, settled, shell, slider } from "../common/index.js";
+import { address, button, empty, h, nameOf, paced, percent, replace, segmented, set, settled, shell, slider } from "../common/index.js";
 import { Column } from "./column.js";
-import { nameOf } from "./facts.js";
 import { KINDS, Records } from "./records.js";
 
 const KEYS = [

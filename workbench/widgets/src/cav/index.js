@@ -123,7 +123,8 @@ function render({ model, el }) {
     keep.hidden = !row || isStill();
     const isKept = row && state.get("component") === row.direction;
     set(keep, { "aria-pressed": String(Boolean(isKept)) });
-    replace(kept, isKept ? `${row.direction} is selected` : row ? row.direction : "");
+    const label = row && state.get("labels")?.[row.direction], called = row && [row.direction, label].filter(Boolean).join(" · ");
+    replace(kept, isKept ? `${called} is selected` : called || "");
     strip.draw(row);
     tails.draw(row);
     angles.draw();
@@ -158,7 +159,7 @@ function render({ model, el }) {
 
   const watch = new ResizeObserver(settled(60, () => board.isConnected && (strip.draw(shown(), true), place.draw(shown(), true))));
   watch.observe(root);
-  state.on(["found", "direction", "status", "component"], draw);
+  state.on(["found", "direction", "status", "component", "labels"], draw);
   state.on("found", tell);
   state.on(["options", "layer", "concept", "negatives", "positive_ids", "negative_ids", "scope"], () => (board.isConnected ? drawTools() : draw()));
   state.on("samples", () => { board.isConnected ? drawTools() : draw(); strip.mark(); tails.mark(); });

@@ -25,8 +25,8 @@ export class Methods {
       if (one.error) {
         return h("tr", { class: "wb-method-failed" }, h("th", { scope: "row" }, name), h("td", { colSpan: head.length - 1 }, one.error, one.hint ? h("span", { class: "wb-hint" }, ` ${one.hint}`) : null));
       }
-      const on = row?.direction === one.direction;
-      const press = h("button", { type: "button", class: "wb-method", role: "radio", "aria-checked": String(on), "data-direction": one.direction, title: one.direction, tabIndex: on ? 0 : -1, onclick: () => this.show(one) }, h("span", { class: "wb-radio", "aria-hidden": "true" }), name);
+      const on = row?.direction === one.direction, label = this.state.get("labels")?.[one.direction];
+      const press = h("button", { type: "button", class: "wb-method", role: "radio", "aria-checked": String(on), "data-direction": one.direction, title: one.direction, tabIndex: on ? 0 : -1, onclick: () => this.show(one) }, h("span", { class: "wb-radio", "aria-hidden": "true" }), label ? `${name} · ${label}` : name);
       return h("tr", { class: on ? "wb-on" : "", onclick: (event) => event.target.closest("button") || this.show(one) }, h("th", { scope: "row" }, press),
         h("td", {}, meter(one.auc), one.auc === null ? "–" : `${one.auc.toFixed(3)}${one.auc_error === null ? "" : ` ± ${one.auc_error.toFixed(3)}`}`),
         h("td", {}, one.stability === null ? "–" : `${degrees(one.stability)} (cosine ${one.stability.toFixed(2)})`),

@@ -43,6 +43,12 @@ export function address(text) {
     : { layer: "", basis: "", index: -1, name: String(text) };
 }
 
+// A component as people call it: its number, and the label they gave it, as the trait `labels` has it.
+export function nameOf(component, labels) {
+  const { name } = address(component);
+  return labels?.[component] ? `${name} · ${labels[component]}` : name;
+}
+
 // Bytes in decimal units, as the store says them: 41300000 -> "41 MB"
 export function bytes(count) {
   let value = count, at = 0;

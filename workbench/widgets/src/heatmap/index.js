@@ -1,5 +1,5 @@
 // HeatmapViewer: one picture, its relevance, its outputs and its leading components.
-import { address, array, bitmap, button, choice, css, empty, grouped, h, heatCss, number, paced, percent, plural, replace, segmented, set, shell, signed, slider, tileOf, FOR, AGAINST } from "../common/index.js";
+import { address, array, bitmap, button, choice, css, empty, grouped, h, heatCss, nameOf, number, paced, percent, plural, replace, segmented, set, shell, signed, slider, tileOf, FOR, AGAINST } from "../common/index.js";
 import { outline, painted } from "./maps.js";
 import { keyed, regionOver } from "./region.js";
 
@@ -166,7 +166,7 @@ function render({ model, el }) {
     part.node.hidden = !component;
     panes.classList.toggle("wb-three", Boolean(component));
     if (component) {
-      const { layer: of, name } = address(component);
+      const { layer: of } = address(component), name = nameOf(component, state.get("labels"));
       replace(part.heading, h("span", {}, "Through "), h("strong", {}, name), h("span", { class: "wb-quiet wb-pane-of" }, ` ${of}`), button("close", "Back to all relevance", () => state.put({ component: null }), { class: "wb-button wb-icon-only wb-bare" }));
       const mine = fits(conditional) && conditional.component === component ? conditional : null;
       drawMap(part, mine, grey, state.get("scale") === "shared" && fits(heat) ? heat.bulk : mine?.bulk, state.get("scale"));
@@ -300,13 +300,15 @@ function render({ model, el }) {
     const image = await bitmap(given.sheet.jpeg);
     if ((state.get("region") ? state.get("inside") : state.get("strip")) !== given) return;
     const share = array(given.share), relevance = array(given.relevance), most = Math.max(...share.map(Math.abs), 0) || 1;
+    const labels = state.get("labels");
     replace(strip, given.components.map((component, i) => {
       const thumb = h("canvas", { width: 64, height: 64, "aria-hidden": "true", class: "wb-comp-picture" });
       if (image) thumb.getContext("2d").drawImage(image, ...tileOf(given.sheet, i), 0, 0, 64, 64);
-      const text = `${address(component).name}, ${percent(share[i], 1)} of the ${region ? "relevance in the region" : "layer's relevance"}, ${relevance[i] < 0 ? "against" : "for"} the output`;
-      return h("div", { class: "wb-comp", role: "option", "data-id": component, "aria-label": text, title: `${component}\nrelevance ${number(relevance[i])}`, onclick: () => pick(component) },
+      const name = nameOf(component, labels);
+      const text = `${name}, ${percent(share[i], 1)} of the ${region ? "relevance in the region" : "layer's relevance"}, ${relevance[i] < 0 ? "against" : "for"} the output`;
+      return h("div", { class: "wb-comp", role: "option", "data-id": component, "aria-label": text, title: `${component}${labels?.[component] ? `\n${labels[component]}` : ""}\nrelevance ${number(relevance[i])}`, onclick: () => pick(component) },
         image ? thumb : null,
-        h("span", { class: "wb-comp-name" }, address(component).name),
+        h("span", { class: "wb-comp-name" }, name),
         h("span", { class: "wb-comp-share" }, percent(share[i], 1)),
         h("span", { class: "wb-comp-bar" }, h("i", { style: { width: `${(100 * Math.abs(share[i])) / most}%`, background: css(relevance[i] < 0 ? AGAINST : FOR) } })));
     }));
@@ -388,6 +390,7 @@ function render({ model, el }) {
   state.on("outputs", drawOutputs);
   state.on(["strip", "layer", "layers"], drawStrip);
   state.on("component", () => { drawPanes(); markComponent(); if (!(state.get("strip") || {}).layer) drawStrip(); });
+  state.on("labels", () => { if (content.isConnected) { drawPanes(); drawStrip(); } });
   state.on("n_samples", drawTitle);
   state.on("status", () => state.get("status") === "failed" && content.isConnected && drawPanes());
   state.watch("sign", () => sign.update(state.get("sign")));

@@ -1,12 +1,12 @@
 // What the map shows: points with their ids and columns, and what colour, size, symbol and filter make of them.
-import { array, membersOf, number, scaleOf } from "../common/index.js";
+import { array, membersOf, nameOf, number, scaleOf } from "../common/index.js";
 
 export const SIZES = 8; // steps of size
 const LEVELS = 65535; // of a coordinate that is sent in 16 bits
 
 export class Data {
   constructor() {
-    Object.assign(this, { n: 0, columns: [], values: {}, names: [], digest: "", of: "components", only: null });
+    Object.assign(this, { n: 0, columns: [], values: {}, names: [], digest: "", of: "components", only: null, written: {} });
   }
 
   load(given, values) {
@@ -49,6 +49,11 @@ export class Data {
     return this.prefix ? this.prefix + number : number;
   }
 
+  // The label that people gave to a component.
+  label(row) {
+    return (this.of === "components" && this.written[this.id(row)]) || "";
+  }
+
   row(id) {
     if (id === null || id === undefined || id === "") return -1;
     if (this.prefix ? !String(id).startsWith(this.prefix) : typeof id !== "number") return -1;
@@ -64,7 +69,7 @@ export class Data {
   name(row) {
     const number = this.index ? this.index[row] : row;
     if (this.labels) return this.labels[row];
-    return this.of === "components" ? `${this.basis} ${number}` : this.layer ? `sample ${number}` : `point ${number}`;
+    return this.of === "components" ? nameOf(this.id(row), this.written) : this.layer ? `sample ${number}` : `point ${number}`;
   }
 
   column(name) {

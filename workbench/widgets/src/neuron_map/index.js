@@ -218,7 +218,7 @@ function render({ model, el }) {
       else showGroups();
     }
     list.select(i);
-    const parts = [map.nMembers ? `${grouped(map.nMembers)} of ${grouped(data.n)} in the set` : "", i >= 0 ? `selected ${data.labels ? data.name(i) : data.id(i)}` : ""];
+    const parts = [map.nMembers ? `${grouped(map.nMembers)} of ${grouped(data.n)} in the set` : "", i >= 0 ? `selected ${data.labels ? data.name(i) : [data.id(i), data.label(i)].filter(Boolean).join(" · ")}` : ""];
     replace(note, parts.filter(Boolean).join(" · ") || "Click a point to see what it stands for");
     findNear();
     map.draw();
@@ -353,7 +353,7 @@ function render({ model, el }) {
     tip.dataset.i = i;
     const listed = data.columns.filter((c) => c.name !== "cluster" && data.values[c.name]).slice(0, 8).map((c) => [h("dt", {}, titled(c)), h("dd", {}, data.reading(i, c.name))]);
     const title = data.labels || data.of !== "components" ? data.name(i) : data.id(i);
-    replace(tip, thumbs.isAvailable ? thumb : null, h("div", {}, h("strong", {}, title), data.cluster(i) ? h("div", { class: "wb-tip-cluster" }, data.cluster(i)) : null, h("dl", {}, listed)));
+    replace(tip, thumbs.isAvailable ? thumb : null, h("div", {}, h("strong", {}, title), data.label(i) ? h("div", {}, data.label(i)) : null, data.cluster(i) ? h("div", { class: "wb-tip-cluster" }, data.cluster(i)) : null, h("dl", {}, listed)));
     tip.hidden = false;
     const [width, height] = [tip.offsetWidth, tip.offsetHeight], left = px + 18 + width > map.width ? px - 18 - width : px + 18;
     tip.style.left = `${Math.max(4, Math.min(map.width - width - 4, left))}px`;
@@ -419,6 +419,12 @@ function render({ model, el }) {
   const sight = new IntersectionObserver((entries) => (entries.at(-1).isIntersecting ? map.wake() : map.webgl && map.sleep()));
   sight.observe(root);
 
+  state.watch("labels", () => {
+    data.written = state.get("labels") || {};
+    if (!data.n) return;
+    list.refresh();
+    follow();
+  });
   state.on("points", load);
   state.on(["color_by", "size_by", "symbol_by", "palette", "values", "of_class"], encode);
   state.on("relevance_class", () => (classBy.select.value = state.get("relevance_class") ?? ""));

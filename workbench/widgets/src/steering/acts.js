@@ -1,15 +1,15 @@
 // The list of interventions: on or off, operation, strength; what is selected elsewhere is offered, switched off.
-import { address, button, grouped, h, number, percent, plural, replace, set, signed, uid } from "../common/index.js";
+import { address, button, grouped, h, nameOf, number, percent, plural, replace, set, signed, uid } from "../common/index.js";
 
 const OPERATIONS = [
   ["suppress", "suppress", "take a share of it away"], ["boost", "boost", "add a share to it"], ["set", "set to", "give it a value"],
   ["add", "add along", "a step along it"], ["project", "project out", "take away what lies along it"],
 ];
 
-const nameOf = (addresses) => {
-  const { layer, name } = address(addresses[0]);
-  return { layer, name: addresses.length > 1 ? `set of ${grouped(addresses.length)}` : name };
-};
+const calledOf = (addresses, labels) => ({
+  layer: address(addresses[0]).layer,
+  name: addresses.length > 1 ? `set of ${grouped(addresses.length)}` : nameOf(addresses[0], labels),
+});
 
 // What is done, as payloads name what they were made under.
 export const activeOf = (records) => records.filter((one) => one.on).map(({ address, operation, strength }) => ({ address, operation, strength }));
@@ -85,7 +85,7 @@ export function listOf({ state, acts }) {
   }
 
   function draw() {
-    const now = records(), still = isStill();
+    const now = records(), still = isStill(), labels = state.get("labels") || {};
     const signature = JSON.stringify([now.length, still]);
     if (signature !== shape) {
       shape = signature;
@@ -95,13 +95,13 @@ export function listOf({ state, acts }) {
     none.hidden = now.length > 0;
     list.hidden = !now.length;
     now.forEach((one, i) => {
-      const row = rows[i], { layer, name } = nameOf(one.address), range = rangeOf(one, state.get("ranges"));
+      const row = rows[i], { layer, name } = calledOf(one.address, labels), range = rangeOf(one, state.get("ranges"));
       const label = `${name} of ${layer}`;
       row.box.checked = one.on;
       set(row.box, { "aria-label": `${label}, on` });
       replace(row.title, name);
       replace(row.where, layer);
-      row.node.title = one.address.slice(0, 12).join(", ") + (one.address.length > 12 ? " …" : "");
+      row.node.title = one.address.slice(0, 12).map((id) => [id, labels[id]].filter(Boolean).join(" · ")).join(", ") + (one.address.length > 12 ? " …" : "");
       row.node.classList.toggle("wb-off", !one.on);
       row.select.value = one.operation;
       set(row.select, { "aria-label": `What is done to ${label}`, disabled: still });
@@ -127,7 +127,7 @@ export function listOf({ state, acts }) {
     const left = isStill() ? [] : offers.filter((one) => !have.has(JSON.stringify(one)));
     offered.hidden = !left.length;
     replace(offered, left.map((addresses) => {
-      const { layer, name } = nameOf(addresses);
+      const { layer, name } = calledOf(addresses, state.get("labels"));
       const take = () => acts.change([...records(), { address: addresses, operation: "suppress", strength: 1, on: true }]);
       const box = h("input", { type: "checkbox", "aria-label": `Suppress ${name} of ${layer}, selected`, onchange: take });
       return h("label", { class: "wb-offer", title: addresses.slice(0, 12).join(", ") }, box, h("strong", { class: "wb-act-name" }, name), h("span", { class: "wb-quiet wb-act-layer" }, layer), h("span", { class: "wb-tag" }, addresses.length > 1 ? "chosen set" : "selected"));

@@ -1,5 +1,5 @@
 // SteeringPanel: interventions on components, and what becomes of one sample and of a population.
-import { address, array, bitmap, button, choice, empty, h, number, paced, plural, replace, segmented, set, settled, shell, signed, uid } from "../common/index.js";
+import { address, array, bitmap, button, choice, empty, h, nameOf, number, paced, plural, replace, segmented, set, settled, shell, signed, uid } from "../common/index.js";
 import { activeOf, listOf } from "./acts.js";
 import { outputsOf } from "./outputs.js";
 import { panesOf } from "./panes.js";
@@ -16,6 +16,7 @@ function render({ model, el }) {
   const { state, body, tools, note, root } = frame;
   const local = { records: null, dragged: null, held: false, told: null };
   const isStill = () => state.get("status") === "still";
+  const labelOf = (id) => (state.get("labels")?.[id] ? ` · ${state.get("labels")[id]}` : "");
 
   // What is done, here first -------------------------------------------------------------------------------------------
   const send = paced(60, (records) => state.put({ interventions: records }));
@@ -167,9 +168,9 @@ function render({ model, el }) {
     const focused = leading.contains(document.activeElement) ? [...leading.children].indexOf(document.activeElement) : -1;
     const on = (id) => acts.records().some((one) => one.on && one.operation === "suppress" && one.address.length === 1 && one.address[0] === id);
     replace(leading, given.components.map((id, i) => {
-      const change = array(given.change)[i], label = `${id}: ${signed(change)} without it, relevance ${signed(array(given.relevance)[i])}`;
+      const change = array(given.change)[i], name = nameOf(id, state.get("labels")), label = `${id}${labelOf(id)}: ${signed(change)} without it, relevance ${signed(array(given.relevance)[i])}`;
       return h("div", { class: "wb-comp", role: "option", "data-id": id, "aria-selected": String(on(id)), "aria-label": label, title: label, tabIndex: i === Math.max(0, focused) ? 0 : -1, onclick: () => toggle(id) },
-        thumb(image, given.sheet, i, "wb-comp-picture"), h("span", { class: "wb-comp-name" }, address(id).name), h("span", { class: "wb-comp-share" }, signed(change)),
+        thumb(image, given.sheet, i, "wb-comp-picture"), h("span", { class: "wb-comp-name" }, name), h("span", { class: "wb-comp-share" }, signed(change)),
         h("span", { class: "wb-comp-bar" }, h("i", { class: change < 0 ? "wb-fall" : "wb-rise", style: { width: `${(100 * Math.abs(change)) / most}%` } })));
     }));
     if (focused >= 0) leading.children[Math.min(focused, leading.children.length - 1)]?.focus();
@@ -323,6 +324,7 @@ function render({ model, el }) {
   });
   state.listen(root, "pointerup", () => (local.dragged = null));
   state.on("picture", () => panes.take(state.get("picture")).then(draw));
+  state.on("labels", () => content.isConnected && draw());
   state.on("outputs", () => { drawResults(); tell(); });
   state.on(["maps", "compare", "bypass"], () => { drawTools(); drawResults(); });
   state.on("effect", () => {

@@ -1,5 +1,5 @@
 // What the interventions do to many samples: decisions, mean change with its interval and controls, accuracy, spill-over.
-import { address, bitmap, button, choice, grouped, h, number, percent, plural, replace, signed, tileOf } from "../common/index.js";
+import { bitmap, button, choice, grouped, h, nameOf, number, percent, plural, replace, signed, tileOf } from "../common/index.js";
 
 const NUMBERS = [64, 256, 1000];
 const share = (value) => percent(value, 1).replace(".0", "");
@@ -84,9 +84,9 @@ export function populationOf({ state, onpick, rove, measure }) {
     const most = Math.max(...given.change.map(Math.abs)) || 1;
     options(moved, given.components, (id, i) => [
       thumb(image, given.sheet, i, "wb-comp-picture"),
-      h("span", { class: "wb-comp-name" }, address(id).name), h("span", { class: "wb-comp-share", title: "mean change in units of its spread" }, signed(given.change[i], 2)),
+      h("span", { class: "wb-comp-name" }, nameOf(id, state.get("labels"))), h("span", { class: "wb-comp-share", title: "mean change in units of its spread" }, signed(given.change[i], 2)),
       h("span", { class: "wb-comp-bar" }, h("i", { class: given.change[i] < 0 ? "wb-fall" : "wb-rise", style: { width: `${(100 * Math.abs(given.change[i])) / most}%` } })),
-    ], (id, i) => `${id}, moved by ${signed(given.change[i], 2)} spreads`, "wb-comp", state.get("component"), (id) => onpick({ component: id }));
+    ], (id, i) => `${id}${state.get("labels")?.[id] ? ` · ${state.get("labels")[id]}` : ""}, moved by ${signed(given.change[i], 2)} spreads`, "wb-comp", state.get("component"), (id) => onpick({ component: id }));
   }
 
   async function drawWorse(given) {
