@@ -88,7 +88,8 @@ class Reevaluation(Result):
     clean, attacked : (model, sample) bool array
         Whether the model is right.
     relevance : (model, explained) float array
-        Share of the absolute relevance that lies on the artifact's mask; no columns where there are no masks.
+        Share of the absolute relevance that lies on the artifact's mask; no columns where there are no masks, NaN where
+        the rule has no answer for parts of the network.
     relevance_area : float
         What constant relevance would give: the share of the picture that masks take. NaN without masks.
     sensitivity, sensitivity_error : (model,) float array

@@ -20,7 +20,14 @@ from workbench.data.base import Dataset
 from workbench.methods.correction.base import directions_of
 from workbench.methods.correction.right_reasons import mask_facts
 from workbench.methods.directions.sets import digest_of, sample_ids, the_pairs
-from workbench.methods.evaluation.correction import answers, is_right, probe_auc, relevance_on_masks, sensitivities
+from workbench.methods.evaluation.correction import (
+    answers,
+    is_right,
+    probe_auc,
+    relevance_on_masks,
+    sensitivities,
+    without_rule,
+)
 from workbench.methods.labels import labels_as_outputs
 from workbench.models.edits import check_edits
 from workbench.session.trying import Trying
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Revising", "StoredCheckpoint"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 class StoredCheckpoint:
@@ -168,7 +175,8 @@ class Revising(Trying):
                 named[name if name not in named else f"{name} ({len(named)})"] = other
         ask = _Question(self, attacked, samples, artifact, cav, masks, dict(besides or {}), n_explained, rule)
         found = [other._reevaluated(ask, progress) for other in named.values()]
-        return ask.answer(tuple(named), found)
+        rule_used = self._rule_and_target(rule, None)[0]
+        return ask.answer(tuple(named), found, self.model, rule_used)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -269,7 +277,9 @@ class _Question:
         arrays["sensitivity"] = self._sensitivity(handle, progress)
         return arrays
 
-    def answer(self, names: tuple[str, ...], found: Sequence[Mapping[str, Any]]) -> Reevaluation:
+    def answer(
+        self, names: tuple[str, ...], found: Sequence[Mapping[str, Any]], handle: ModelHandle, rule: Any
+    ) -> Reevaluation:
         """All models side by side."""
         every = [{k: np.asarray(v) for k, v in one.items()} for one in found]
         kept = every[0]["kept"]
@@ -289,6 +299,13 @@ class _Question:
             if probes[i, 0] > 0.9:
                 notes.append(
                     f'{name}: a linear probe still reads {self.artifact} at "{self.layer}" (area {probes[i, 0]:.2f}).'
+                )
+        for name, one in zip(names, every, strict=True):
+            if np.isnan(one["relevance"]).any():
+                unknown = " and ".join(without_rule(handle, rule))
+                notes.append(
+                    f"{name}: no relevance, since there is no rule for {unknown}, and most of the score is not "
+                    "accounted for."
                 )
         others = {name: np.stack([one[f"other|{name}"] for one in every]) for name in self.besides}
         made = Reevaluation(
