@@ -316,7 +316,7 @@ class _Question:
             sensitivity_error=error[:, 0], sensitivity_after=size[:, 1], probe_layer=probes[:, 0],
             probe_logits=probes[:, 1], others=others, layer=self.layer, warnings=tuple(notes),
         )  # fmt: skip
-        unmoved = [f'{names[i]}: "{name}" did not fall.' for i in range(1, len(names)) for name in made.unmoved(i)]
+        unmoved = [f"{names[i]}: {text}." for i in range(1, len(names)) for text in made.still(i)]
         return replace(made, warnings=(*notes, *unmoved))
 
     def _sensitivity(self, handle: ModelHandle, progress: Progress) -> np.ndarray:
