@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,6 +31,7 @@ import torch
 import workbench as wb
 from workbench.core.config import settings
 from workbench.core.errors import WorkbenchError
+from workbench.core.progress import SilentProgress
 from workbench.data.part_world import PartWorld
 from workbench.methods import (
     CDEP,
@@ -44,7 +46,7 @@ from workbench.methods import (
     RidgeCAV,
     RRClArC,
 )
-from workbench.methods.correction.base import Correction, TrainedCorrection
+from workbench.methods.correction.base import Correction, TrainedCorrection, cav_facts
 from workbench.methods.correction.training import Objective
 from workbench.methods.evaluation.correction import answers
 from workbench.models.bird_training import bird_card, bird_net, bird_recipe, bird_weights_path, bird_world
@@ -137,6 +139,27 @@ class Plain(TrainedCorrection):
         return self
 
 
+class TwoRounds(Correction):
+    """P-ClArC at the earlier layer; then a direction of what is left, in the corrected model, and RR-ClArC along it."""
+
+    name = "two-rounds"
+
+    def __init__(self, early: Any, layer: str, epochs: int = 10):
+        self.early, self.layer, self.epochs = early, layer, epochs
+
+    def fit(self, ctx: Any) -> TwoRounds:
+        """Correct, look again, correct what is left."""
+        first = PClArC(self.early).fit(ctx).edits()
+        with ctx.variant("first round", first) as corrected:
+            left = type(self.early)(**(self.early.params() | {"layer": self.layer}))
+            second = corrected.fit(RRClArC(corrected.fit(left), epochs=self.epochs)).edits()
+        self._finish(ctx, first + second)
+        return self
+
+    def recipe_params(self, ctx: Any) -> dict[str, Any]:
+        return {"layer": self.layer, "epochs": self.epochs, "early": cav_facts(ctx, self.early, "PClArC")}
+
+
 METHODS: dict[str, Callable[[Bench], Correction | None]] = {
     "none": lambda at: None,
     "fine-tuning": lambda at: Plain(at.layer, epochs=at.setting.epochs),
@@ -144,9 +167,11 @@ METHODS: dict[str, Callable[[Bench], Correction | None]] = {
     "P-ClArC, per sample": lambda at: PClArC(at.cav, at="sample"),
     "P-ClArC, earlier": lambda at: PClArC(at.early),
     "R-ClArC": lambda at: RClArC(at.cav),
+    "R-ClArC, earlier": lambda at: RClArC(at.early),
     "A-ClArC": lambda at: AClArC(at.cav, epochs=at.setting.epochs),
     "RR-ClArC": lambda at: RRClArC(at.cav, epochs=at.setting.epochs),
     "RR-ClArC, earlier": lambda at: RRClArC(at.early, epochs=at.setting.epochs),
+    "P-ClArC, then RR-ClArC": lambda at: TwoRounds(at.early, at.layer, at.setting.epochs),
     "RRR": lambda at: RRR(ARTIFACT, at.layer, epochs=at.setting.epochs),
     "CDEP": lambda at: CDEP(ARTIFACT, at.layer, epochs=at.setting.epochs),
 }
@@ -212,6 +237,8 @@ class Bench:
         """The numbers of one method; ``na`` holds the reason where there are none, ``na_relevance`` likewise."""
         made = METHODS[method](self)
         facts = {} if made is None else {"version": made.result_version, **made.recipe_params(self.train)}
+        if isinstance(made, RClArC):
+            facts["counts"] = "touched"
         return self._kept(method, facts, lambda: self._measured(method, made))
 
     def _measured(self, method: str, made: Correction | None) -> dict[str, Any]:
@@ -234,8 +261,8 @@ class Bench:
                 fixed.close()
         found = {k: round(float(v), 4) for k, v in row.items() if np.isfinite(v)}
         found["seconds"] = round(seconds, 2)
-        if isinstance(made, TrainedCorrection):
-            found["epochs"] = len(made.curve_) - 1
+        if isinstance(made, RClArC):
+            found |= {f"touched_{kind}": share for kind, share in self._touched(made).items()}
         return found | ({"na_relevance": reason} if reason else {})
 
     def _judged(self, fixed: Any) -> tuple[Any, str]:
@@ -251,6 +278,17 @@ class Bench:
             text.partition(": ")[2] for text in found.warnings if text.startswith(f"{found.models[-1]}: no relevance")
         ]
         return found.to_frame().iloc[-1], " ".join(said)
+
+    def _touched(self, made: RClArC) -> dict[str, float]:
+        """Shares of the clean and of the attacked scenes that a condition holds for."""
+        places = {
+            kind: SimpleNamespace(model=self.test.model, data=data, progress=SilentProgress())
+            for kind, data in (("clean", self.test.data), ("attacked", self.attacked))
+        }
+        return {
+            kind: round(float(self.test.run(made.touched, ctx=place).to_numpy().mean()), 4)
+            for kind, place in places.items()
+        }
 
     @property
     def _positives(self) -> np.ndarray:
@@ -406,7 +444,8 @@ def write(
         "- **sensitivity**: mean change of the true class's logit if the date's direction appears everywhere, to first "
         "order, before edits of the layer.",
         "- **seconds**: process time of the fit on one core, the scenes being painted already.",
-        "- **earlier**: at a layer further below, along the pattern found there.",
+        "- **earlier**: at a layer further below, along the pattern found there. **P-ClArC, then RR-ClArC**: first the "
+        "one there, then the other along the pattern that is found in the corrected network where its head reads.",
     ]
     for model in models:
         lines += _section(model, directions[model], {m: c for (own, m), c in cells.items() if own == model})
@@ -465,7 +504,13 @@ def _section(model: str, direction: Mapping[str, Any], cells: Mapping[str, Any])
             f"{cell['seconds']:.1f}" if change else "",
         ]  # fmt: skip
         lines.append(f"| {method} | {' | '.join(values)} |")
-    return [*lines, "", *(f"({number}) {text}  " for text, number in reasons.items())]
+    touched = [
+        f"{method} touched {100 * cell['touched_clean']:.0f} % of the clean and "
+        f"{100 * cell['touched_attacked']:.0f} % of the attacked scenes.  "
+        for method, cell in cells.items()
+        if "touched_clean" in cell
+    ]
+    return [*lines, "", *touched, *(f"({number}) {text[0].upper()}{text[1:]}  " for text, number in reasons.items())]
 
 
 def _points(cell: Mapping[str, Any], key: str, sign: str = "") -> str:
