@@ -13,6 +13,7 @@ PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
+# `correction`, the table of all corrections, is left out: a quarter of an hour of one core, networks included.
 BENCHMARKS = lrp_pass sweep_index sweep_activations concept_maps memory peer_index neuron_map gestures birds cav steering
 # Tests run on one thread per process, two processes: see tests/conftest.py.
 JOBS ?= 2

@@ -47,7 +47,7 @@ def test_mcnemar_is_the_exact_binomial_test():
 
 def test_an_artifact_that_did_not_fall_is_named():
     found = compared()
-    assert found.unmoved(1) == ["ruler"] and "did not fall: ruler" in found.summary()
+    assert found.unmoved(1) == ["ruler"] and '"ruler" did not fall: it costs' in found.summary()
     assert compared(others={"ruler": found.clean}).unmoved(1) == []
     with pytest.raises(BadValueError, match='No other artifact "tint"'):
         found.accuracy(0, "tint")

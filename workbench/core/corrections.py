@@ -88,7 +88,8 @@ class Reevaluation(Result):
     clean, attacked : (model, sample) bool array
         Whether the model is right.
     relevance : (model, explained) float array
-        Share of the absolute relevance that lies on the artifact's mask; no columns where there are no masks.
+        Share of the absolute relevance that lies on the artifact's mask; no columns where there are no masks, NaN where
+        the rule has no answer for parts of the network.
     relevance_area : float
         What constant relevance would give: the share of the picture that masks take. NaN without masks.
     sensitivity, sensitivity_error : (model,) float array
@@ -166,6 +167,15 @@ class Reevaluation(Result):
         """Other artifacts that still cost at least that much accuracy: one was corrected, another did not fall."""
         return [name for name in self.others if self.gap(model, name)[1] > 0 and self.gap(model, name)[0] >= least]
 
+    def still(self, model: int) -> list[str]:
+        """What `unmoved` names, in words: whether it fell at all, by a third at least, and what it costs."""
+        told = []
+        for name in self.unmoved(model):
+            before, now = (self.gap(i, name)[0] for i in (0, model))
+            how = "fell and is still there" if 3 * now <= 2 * before else "did not fall"
+            told.append(f'"{name}" {how}: it costs {100 * now:.0f} points of accuracy, {100 * before:.0f} before')
+        return told
+
     def to_frame(self) -> pd.DataFrame:
         """One row per model; accuracies with the ends of their intervals."""
         import pandas as pd
@@ -197,8 +207,8 @@ class Reevaluation(Result):
         for i, name in enumerate(self.models):
             clean, attacked = self.accuracy(i, "clean")[0], self.accuracy(i, "attacked")[0]
             text = f"{name}: clean {100 * clean:.1f} %, with {self.artifact} {100 * attacked:.1f} %"
-            if i and (still := self.unmoved(i)):
-                text += f"; did not fall: {', '.join(still)}"
+            if i:
+                text += "".join(f"; {still}" for still in self.still(i))
             parts.append(text)
         return ". ".join(parts) + "."
 

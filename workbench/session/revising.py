@@ -21,7 +21,14 @@ from workbench.data.base import Dataset
 from workbench.methods.correction.base import directions_of
 from workbench.methods.correction.right_reasons import mask_facts
 from workbench.methods.directions.sets import digest_of, sample_ids, the_pairs
-from workbench.methods.evaluation.correction import answers, is_right, probe_auc, relevance_on_masks, sensitivities
+from workbench.methods.evaluation.correction import (
+    answers,
+    is_right,
+    probe_auc,
+    relevance_on_masks,
+    sensitivities,
+    without_rule,
+)
 from workbench.methods.labels import labels_as_outputs
 from workbench.models.edits import check_edits
 from workbench.session.trying import Trying
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Revising", "StoredCheckpoint"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 class StoredCheckpoint:
@@ -169,7 +176,8 @@ class Revising(Trying):
                 named[name if name not in named else f"{name} ({len(named)})"] = other
         ask = _Question(self, attacked, samples, artifact, cav, masks, dict(besides or {}), n_explained, rule)
         found = [other._reevaluated(ask, progress) for other in named.values()]
-        return replace(ask.answer(tuple(named), found), ctx_=weakref.ref(self))
+        rule_used = self._rule_and_target(rule, None)[0]
+        return replace(ask.answer(tuple(named), found, self.model, rule_used), ctx_=weakref.ref(self))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -270,7 +278,9 @@ class _Question:
         arrays["sensitivity"] = self._sensitivity(handle, progress)
         return arrays
 
-    def answer(self, names: tuple[str, ...], found: Sequence[Mapping[str, Any]]) -> Reevaluation:
+    def answer(
+        self, names: tuple[str, ...], found: Sequence[Mapping[str, Any]], handle: ModelHandle, rule: Any
+    ) -> Reevaluation:
         """All models side by side."""
         every = [{k: np.asarray(v) for k, v in one.items()} for one in found]
         kept = every[0]["kept"]
@@ -291,6 +301,13 @@ class _Question:
                 notes.append(
                     f'{name}: a linear probe still reads {self.artifact} at "{self.layer}" (area {probes[i, 0]:.2f}).'
                 )
+        for name, one in zip(names, every, strict=True):
+            if np.isnan(one["relevance"]).any():
+                unknown = " and ".join(without_rule(handle, rule))
+                notes.append(
+                    f"{name}: no relevance, since there is no rule for {unknown}, and most of the score is not "
+                    "accounted for."
+                )
         others = {name: np.stack([one[f"other|{name}"] for one in every]) for name in self.besides}
         made = Reevaluation(
             models=names, artifact=self.artifact, samples=self.clean_ids[kept], labels=self.labels[kept],
@@ -300,7 +317,7 @@ class _Question:
             sensitivity_error=error[:, 0], sensitivity_after=size[:, 1], probe_layer=probes[:, 0],
             probe_logits=probes[:, 1], others=others, layer=self.layer, warnings=tuple(notes),
         )  # fmt: skip
-        unmoved = [f'{names[i]}: "{name}" did not fall.' for i in range(1, len(names)) for name in made.unmoved(i)]
+        unmoved = [f"{names[i]}: {text}." for i in range(1, len(names)) for text in made.still(i)]
         return replace(made, warnings=(*notes, *unmoved))
 
     def _sensitivity(self, handle: ModelHandle, progress: Progress) -> np.ndarray:

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+import workbench as wb
 from workbench.core.errors import ShapeError
 from workbench.core.results import Edit
+from workbench.data.part_world import PartWorld
 from workbench.methods.directions.separation import auc
 from workbench.methods.evaluation.correction import artifact_relevance, is_right, probe_auc, sensitivities
+from workbench.models.bird_training import bird_card
+from workbench.models.birds import BirdVGG, BirdViT
 from workbench.testing.nets import BiasFree, handle_of, randomised, small_vgg
 
 
@@ -79,3 +83,20 @@ def test_a_layer_beside_the_path_has_none():
     v = np.eye(6)[:1]
     before, _ = sensitivities(base, torch.randn(3, 3, 10, 8), "head", v, np.ones(1), np.array([0, 1, 2]))
     np.testing.assert_allclose(before[:, 0], [1, 0, 0])
+
+
+def test_relevance_is_not_told_where_there_are_no_rules_for_the_network(tmp_path):
+    """Attention: relevance that explodes would give a share all the same. Max pooling is no such case."""
+    world = PartWorld(9, n_classes=3, size=32)
+    card = bird_card("vit", world)
+    nets = {"vit": BirdViT(3, size=32, width=16, depth=1, heads=2), "vgg": BirdVGG(3, widths=(4, 6, 8))}
+    found = {}
+    for name, net in nets.items():
+        with wb.open_session(lambda net=net: (net.eval(), card), data=world.clean(), store=tmp_path) as s:
+            found[name] = s.reevaluate(attacked=world.attacked(), artifact="timestamp", n_explained=4)
+    vit, vgg = found.values()
+    assert np.isnan(vit.relevance).all() and np.isnan(vit.to_frame()["relevance"].iloc[0])
+    assert any("no relevance, since there is no rule for LayerNorm, and" in text for text in vit.warnings)
+    assert vgg.relevance.shape == (1, 4) and ((vgg.relevance >= 0) & (vgg.relevance <= 1)).all()
+    assert not any("no relevance" in text for text in vgg.warnings)
+    assert vit.relevance_area == vgg.relevance_area > 0

@@ -151,8 +151,9 @@ class RClArC(_Projects):
     **What it answers.** As P-ClArC, while samples that the condition leaves out keep their output to the last bit.
 
     **When not to trust it.** The condition by class uses the biased prediction: where the artifact speaks against a
-    class, name those that benefit. A detector is calibrated on its own samples. A wrong reference shows on attacked
-    samples alone.
+    class, name those that benefit. A detector is calibrated on its own samples: found within a class, it may miss the
+    artifact in others (`touched` on attacked samples says how often). A wrong reference shows on attacked samples
+    alone.
 
     **Cost.** A condition by artifact costs one product per sample. One by class needs the uncorrected prediction: the
     part of the network above the layer runs twice, the part below once (where the network can be parted at the layer).

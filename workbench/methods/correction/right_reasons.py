@@ -252,7 +252,9 @@ class CDEP(_Masked):
     **What it answers.** As RRR, with contributions in place of gradients.
 
     **When not to trust it.** It is defined for convolutions, dense layers, ReLU, batch norms, sums, and mean and max
-    pooling; other nets are refused with the reason. As with any mask, artifacts without a place are out of reach.
+    pooling; other nets are refused with the reason. As with any mask, artifacts without a place are out of reach. The
+    penalty has a sign: contributions that speak against every class satisfy it as small ones do, so that sensitivity
+    and relevance may rise while attacked accuracy does.
 
     **Cost.** Two samples for one in each forward pass. Parts below the layer are computed once.
 

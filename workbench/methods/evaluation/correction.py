@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.attribution.base import Target
 from workbench.attribution.crp import explain, heat
+from workbench.attribution.rules import Composite, assign
 from workbench.core.errors import BadValueError, ModelError, ShapeError
 from workbench.methods.correction.rr_clarc import response
 from workbench.methods.directions.filters import quick_ridge
@@ -23,9 +24,18 @@ if TYPE_CHECKING:
     from workbench.core.progress import Progress
     from workbench.models.handle import ModelHandle
 
-__all__ = ["answers", "artifact_relevance", "is_right", "probe_auc", "relevance_on_masks", "sensitivities"]
+__all__ = [
+    "answers",
+    "artifact_relevance",
+    "is_right",
+    "probe_auc",
+    "relevance_on_masks",
+    "sensitivities",
+    "without_rule",
+]
 
 _AT_ONCE = 32
+_MOST_GAP = 0.5
 
 
 def artifact_relevance(relevance: ArrayLike, mask: ArrayLike) -> np.ndarray:
@@ -179,7 +189,8 @@ def relevance_on_masks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(explained,) shares of relevance on masks and of the picture that these take, for samples that have one.
 
-    Relevance begins at the output of the label.
+    Relevance begins at the output of the label. Where the rule does not know parts of the network (see `without_rule`)
+    and half of the score or more is not accounted for, relevance may lie anywhere: all shares are NaN.
 
     Parameters
     ----------
@@ -188,6 +199,8 @@ def relevance_on_masks(
     """
     shares: list[np.ndarray] = []
     areas: list[np.ndarray] = []
+    gaps: list[np.ndarray] = []
+    lacks_rules = bool(without_rule(handle, rule))
     for first in range(0, len(ids), 8):
         part = ids[first : first + 8].tolist()
         known = {i: m for i in part if (m := _mask(data, i, masks)) is not None and np.any(m)}
@@ -199,10 +212,23 @@ def relevance_on_masks(
             stacked = np.stack([np.asarray(known[i], np.float64) for i in read])
             shares.append(artifact_relevance(heat(made.relevance).detach().cpu().numpy(), stacked))
             areas.append(stacked.mean((1, 2)))
+            gaps.append(made.gap.detach().abs().cpu().numpy())
         progress.step(len(part))
     if not shares:
         return np.zeros(0), np.zeros(0)
-    return np.concatenate(shares), np.concatenate(areas)
+    found = np.concatenate(shares)
+    # Written so that a gap which is no number counts as a large one.
+    if lacks_rules and not np.median(np.concatenate(gaps)) <= _MOST_GAP:
+        found = np.full_like(found, np.nan)
+    return found, np.concatenate(areas)
+
+
+def without_rule(handle: ModelHandle, rule: Any) -> tuple[str, ...]:
+    """Kinds of modules that a composite has no rule for; of the largest value in a window the gradient is the rule."""
+    if not isinstance(rule, Composite):
+        return ()
+    rows = assign(handle.module, rule, calls=handle.calls).rows
+    return tuple(sorted({row.type for row in rows if row.rule.kind == "gradient" and "MaxPool" not in row.type}))
 
 
 def _mask(data: Any, i: int, masks: Any) -> Any:
