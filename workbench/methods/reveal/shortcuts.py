@@ -12,6 +12,7 @@ import torch
 from workbench.core import check
 from workbench.core.errors import BadValueError, WorkbenchError
 from workbench.core.findings import Evidence, Finding, Findings
+from workbench.core.progress import Progress, SilentProgress
 from workbench.core.words import count
 from workbench.data.pasted import Pasted
 from workbench.methods.base import Method, Source, register_method
@@ -123,8 +124,11 @@ class Shortcuts(Method):
         said = np.where(np.asarray(table.is_valid), np.asarray(table.target), -1)
         found: list[Shortcut] = []
         left: list[str] = []
-        for index in self._classes(ctx, said):
-            ctx.progress.step(0)  # where a cancellation is noticed
+        classes, shown = self._classes(ctx, said), ctx.progress
+        shown.start(f"pieces at {self.layer}", len(classes))
+        ctx = _Quietly(ctx, SilentProgress(shown.token))
+        for index in classes:
+            shown.step()
             others = np.flatnonzero((said >= 0) & (said != index))
             try:
                 groups = Spray(index, self.layer, layout="pca").fit(ctx).map_
@@ -228,6 +232,16 @@ class Shortcuts(Method):
             ),
             one.members, "", "artifact", "",
         )  # fmt: skip
+
+
+class _Quietly:
+    """A context whose parts report nothing: the whole has a bar of its own."""
+
+    def __init__(self, ctx: Any, progress: Progress):
+        self._ctx, self.progress = ctx, progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ctx, name)
 
 
 def taken(ctx: Context, data: Any, ids: np.ndarray, index: int) -> float:
