@@ -546,7 +546,12 @@ def test_a_reevaluation_by_itself_and_set_later(view):
 def test_stills_say_what_is_there(view):
     view.reevaluation = evaluated()
     html = view.snapshot().html()
-    assert "scale units 17, 3, 8 of bn2 by 0" in html and "Accuracy" in html and "did not fall: &lt;i&gt;ruler" in html
+    assert (
+        "scale units 17, 3, 8 of bn2 by 0" in html
+        and "Accuracy" in html
+        and "&lt;i&gt;ruler" in html
+        and "did not fall: it costs" in html
+    )
     assert len(view.still().pictures) == 4 and view.still().legend is not None
     assert "No decision" not in view.snapshot().text()
     empty = CompareView(FakeSession())
