@@ -62,8 +62,12 @@ def test_the_slow_way_gives_the_same(session):
     made = session.fit(cycle(seed=7))
     one = made.step()
     ids, held = np.array(one.samples), made.held_out_
-    cav = session.fit(PatternCAV("features.10", positives=np.setdiff1d(ids, held), concept=one.artifact, resamples=0))
-    masks_of = session.fit(PatternCAV(one.layer, positives=np.setdiff1d(ids, held), concept=one.artifact, resamples=0))
+    seen = np.setdiff1d(np.arange(N), held)
+    sets = {"positives": np.intersect1d(seen, ids), "negatives": np.setdiff1d(seen, ids)}
+    cav, masks_of = (
+        session.fit(PatternCAV(layer, **sets, concept=one.artifact, resamples=0))
+        for layer in ("features.10", one.layer)
+    )
     donors = np.intersect1d(ids, held)
     assert len(donors) >= 5
     masks = session.fit(ArtifactMasks(masks_of, samples=donors[:24]))

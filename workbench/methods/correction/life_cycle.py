@@ -424,11 +424,14 @@ class RevealToRevise(Method, Corrects):
 
     def _direction(self, session: Any, layer: str, ids: np.ndarray, name: str) -> CAV:
         """The artifact's direction, of samples that are not held out where there are enough."""
-        own = np.setdiff1d(ids, self.held_out_)
-        positives = own if len(own) >= _LEAST_POSITIVES else ids
+        every = np.arange(len(session.data))
+        seen = np.setdiff1d(every, self.held_out_)
+        if len(np.intersect1d(ids, seen)) < _LEAST_POSITIVES:
+            seen = every
+        # Named, since by default all others are negatives: those that are held out and show the artifact, too.
+        given = {"positives": np.intersect1d(ids, seen), "negatives": np.setdiff1d(seen, ids), "pairs": None}
         template = self._cav()
-        given = {**template.params(), "layer": layer, "positives": positives, "negatives": None, "pairs": None}
-        found: CAV = session.fit(type(template)(**{**given, "concept": name}))
+        found: CAV = session.fit(type(template)(**{**template.params(), **given, "layer": layer, "concept": name}))
         return found
 
     def _attack(self, session: Any, artifact: _Artifact, cav: CAV) -> tuple[Dataset, float]:
