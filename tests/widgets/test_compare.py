@@ -503,7 +503,7 @@ def test_the_report_says_what_it_bought_and_cost():
         assert by_name["Sensitivity at bn2, behind the edits"]["rows"][i][0] == found.sensitivity_after[i]
         assert by_name["Probe of the logits"]["rows"][i][0] == found.probe_logits[i]
     assert by_name["Relevance on the artifact"]["baseline"] == 0.06 and by_name["Probe at bn2"]["baseline"] == 0.5
-    assert by_name["Gap through <i>ruler</i>"]["note"] == "Did not fall in fixed."
+    assert by_name["Gap through <i>ruler</i>"]["note"] == "Still costs accuracy in fixed."
     assert report["changes"][0]["clean"] == pytest.approx(found.change(1)) and report["changes"][0]["unmoved"] == [
         "<i>ruler</i>"
     ]
@@ -646,7 +646,7 @@ class TestOnAPage:
 
     def test_the_whole_report_is_there_in_words(self, shown):
         text = shown.page.locator(".wb-report").inner_text()
-        assert "did not fall: <i>ruler</i>" in text and "Did not fall in fixed" in text
+        assert "still costs accuracy: <i>ruler</i>" in text and "Still costs accuracy in fixed" in text
         assert shown.page.locator(".wb-measure").count() == 9
         shown.page.get_by_text("All numbers").click()
         assert "probe logits" in shown.page.locator(".wb-report-table").inner_text()

@@ -248,7 +248,7 @@ def report_of(found: Reevaluation) -> dict[str, Any]:
     measure(f"Gap through {found.artifact}", [found.gap(i) for i in k], better="low", group="gap")
     for other in found.others:
         unmoved = [found.models[i] for i in k if i and other in found.unmoved(i)]
-        note = f"Did not fall in {', '.join(unmoved)}." if unmoved else ""
+        note = f"Still costs accuracy in {', '.join(unmoved)}." if unmoved else ""
         measure(f"Gap through {other}", [found.gap(i, other) for i in k], better="low", group="gap", note=note)
     spread = [1.96 * error if math.isfinite(error) else math.nan for error in table["relevance_error"]]
     measure("Relevance on the artifact",

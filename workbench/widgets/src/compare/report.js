@@ -20,7 +20,7 @@ export function reportOf() {
     replace(key, given.models.flatMap((name, i) => [h("i", { class: SYMBOLS[i % SYMBOLS.length] }), h("span", { class: name === names[1] ? "wb-mine" : "" }, name)]));
     replace(words, given.changes.map((one) => h("span", { class: "wb-change" }, h("b", {}, one.model), ": ",
       sentence("clean", one.clean), "; ", sentence(`with ${given.artifact}`, one.attacked),
-      given.others.length ? (one.unmoved.length ? h("b", { class: "wb-unmoved" }, `; did not fall: ${one.unmoved.join(", ")}`) : "; no other artifact costs as much still") : "", ".")));
+      given.others.length ? (one.unmoved.length ? h("b", { class: "wb-unmoved" }, `; still costs accuracy: ${one.unmoved.join(", ")}`) : "; no other artifact costs as much still") : "", ".")));
     warnings.hidden = !given.warnings.length;
     replace(warnings, given.warnings.map((text) => h("li", {}, text)));
     replace(measures, given.measures.map((one) => measure(one, given.models)));
@@ -42,7 +42,7 @@ export function reportOf() {
     const isGap = one.group === "gap" || one.group === "relevance", top = isGap ? Math.max(0.05, ...ends, one.baseline || 0) * 1.06 : high;
     const at = (value) => (100 * (value - low)) / (top - low || 1);
     const better = { high: "higher is better", low: "lower is better" }[one.better] || "";
-    const isBad = one.note.startsWith("Did not fall");
+    const isBad = one.note.startsWith("Still costs");
     return h("div", { class: "wb-measure" },
       h("div", { class: "wb-measure-name" }, h("span", {}, one.name), h("span", { class: "wb-quiet" }, better)),
       h("div", { class: "wb-measure-rows", role: "list", "aria-label": one.name }, one.rows.map(([value, from, to], i) => {
