@@ -104,3 +104,20 @@ def test_an_unknown_name_is_no_attribute():
     assert "AtlasBrowser" in dir(widgets)
     with pytest.raises(AttributeError):
         widgets.Nonsense
+
+
+def scripts() -> list[Path]:
+    return sorted(one for one in SRC.glob("*/*.js") if one.parent.name != "node_modules")
+
+
+@pytest.mark.parametrize("path", scripts(), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_scripts_build_on_their_own_folder_and_the_common_one(path):
+    text = path.read_text()
+    for names, source in re.findall(r'^import (?:\{([^}]*)\} )?(?:.*? )?from "([^"]+)";$', text, re.MULTILINE):
+        if source.startswith("."):
+            place = (path.parent / source).resolve()
+            assert place.is_file()
+            assert place.parent in (path.parent, SRC / "common"), f"{path.name} must not build on {source}"
+        body = re.sub(r"^import .*$", "", text, flags=re.MULTILINE)
+        for name in filter(None, (one.strip().split(" as ")[-1] for one in names.split(","))):
+            assert re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", body), f"{path.name} imports {name} in vain"

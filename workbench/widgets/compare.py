@@ -25,8 +25,8 @@ from workbench.widgets.compare_still import still_of
 from workbench.widgets.esm import css, esm
 from workbench.widgets.heat_answers import HeatAnswers
 from workbench.widgets.keeping import Offer
+from workbench.widgets.narrowing import ChoosesLayer, ChoosesPopulation
 from workbench.widgets.recording import Recording
-from workbench.widgets.steer_answers import checked_population
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ _RECORDED_VARIANTS = 4
 
 
 @register_widget("compare", shows=Reevaluation)
-class CompareView(SessionWidget):
+class CompareView(ChoosesLayer, ChoosesPopulation, SessionWidget):
     """A base model beside a variant, differences first: one sample, those that changed among many, a re-evaluation.
 
     Shows what the variant's edits are in words; for the current sample the leading outputs of both, the largest change
@@ -79,14 +79,6 @@ class CompareView(SessionWidget):
     variant = traitlets.Unicode("", help="Name of the variant on show; empty where there is none.").tag(
         sync=True, view=True
     )
-    population = traitlets.Any(
-        256,
-        allow_none=False,
-        help='Samples that the models are compared on: a number, "all", "selected" or "tag:NAME"; 0 for none.',
-    ).tag(sync=True, view=True)
-    layer = traitlets.Unicode(
-        "", help="Layer of the components; empty follows the selected one, else where the edits are."
-    ).tag(sync=True, view=True)
     n_moved = traitlets.Int(8, min=0, max=64, help="Components that are listed; 0 for none.").tag(sync=True, view=True)
     kind = traitlets.Enum(
         ["all", "lost", "gained", "other"], "all", help="Which samples are listed, by what became of the decision."
@@ -96,8 +88,6 @@ class CompareView(SessionWidget):
         traitlets.Dict(), help="Open variants: name, changes in words, digest, warnings, is_open."
     ).tag(sync=True)
     n_samples = traitlets.Int(0, help="Samples of the data set.").tag(sync=True)
-    layers = traitlets.List(traitlets.Unicode(), help="Layers whose components both models have.").tag(sync=True)
-    tags = traitlets.List(traitlets.Unicode(), help="Tags of the data set, which name populations.").tag(sync=True)
     picture = traitlets.Dict(help="Sample, key, label and the JPEG of what the model saw.").tag(
         sync=True, **wire.arrays
     )
@@ -173,16 +163,6 @@ class CompareView(SessionWidget):
                 hint=f"There are {', '.join(sorted(known - {''})) or 'none'}: s.variant(name, edits) makes one.",
             )
         return name
-
-    @traitlets.validate("population")
-    def _is_population(self, proposal: Any) -> Any:
-        return checked_population(proposal["value"])
-
-    @traitlets.validate("layer")
-    def _is_layer(self, proposal: Any) -> str:
-        if proposal["value"] and self.layers:
-            check.known("layer", proposal["value"], self.layers, hint="`session.layers()` lists all.")
-        return proposal["value"]
 
     # The models -------------------------------------------------------------------------------------------------------
 

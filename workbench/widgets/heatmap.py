@@ -18,6 +18,7 @@ from workbench.widgets.esm import css, esm
 from workbench.widgets.heat_answers import HeatAnswers
 from workbench.widgets.keeping import Offer
 from workbench.widgets.labelling import ShowsLabels, with_labels
+from workbench.widgets.narrowing import ChoosesLayer
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Picture, Still, heat_legend, painted
 
@@ -33,7 +34,7 @@ _RECORDED = 6  # samples and components whose conditional maps a page records
 
 
 @register_widget("heatmap")
-class HeatmapViewer(ShowsLabels, SessionWidget):
+class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
     """One picture, what the model says of it, where that comes from, and through which components.
 
     The heatmap is signed, orange for and blue against the explained output, with zero neutral; its legend has numbers,
@@ -65,9 +66,6 @@ class HeatmapViewer(ShowsLabels, SessionWidget):
     region = traitlets.Any(None, allow_none=True, help="Part of the picture: x, y, width, height, 0 to 1.").tag(
         sync=True
     )
-    layer = traitlets.Unicode("", help="Layer of the list; empty follows the selected component.").tag(
-        sync=True, view=True
-    )
     opacity = traitlets.Float(0.75, min=0.0, max=1.0, help="Of the heatmap over the picture, 0 to 1.").tag(
         sync=True, view=True
     )
@@ -90,7 +88,6 @@ class HeatmapViewer(ShowsLabels, SessionWidget):
     )
     n_components = traitlets.Int(8, min=0, max=32, help="Components in the list.").tag(sync=True, view=True)
     n_samples = traitlets.Int(0, help="Samples of the data set.").tag(sync=True)
-    layers = traitlets.List(traitlets.Unicode(), help="Layers whose components may be listed.").tag(sync=True)
     explainers = traitlets.List(traitlets.Unicode(), help="Ways to explain that may be shown.").tag(sync=True)
     picture = traitlets.Dict(help="Sample, key, label, the JPEG of what the model saw, and its masks.").tag(
         sync=True, **wire.arrays
@@ -140,12 +137,6 @@ class HeatmapViewer(ShowsLabels, SessionWidget):
             self.sample = 0  # observed: fetches
         else:
             self._fetch_sample()
-
-    @traitlets.validate("layer")
-    def _is_layer(self, proposal: Any) -> str:
-        if proposal["value"] and self.layers:
-            check.known("layer", proposal["value"], self.layers, hint="`session.layers()` lists all.")
-        return proposal["value"]
 
     @traitlets.validate("methods")
     def _are_methods(self, proposal: Any) -> list[str]:

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from workbench.core import check
 from workbench.core.effects import Effect, Intervention
 from workbench.core.errors import BadValueError, WorkbenchError
 from workbench.core.ids import ComponentId
 from workbench.widgets import wire
 
-__all__ = ["SteerAnswers", "active", "acts_of", "as_record", "as_records", "checked_population", "code_of"]
+__all__ = ["SteerAnswers", "active", "acts_of", "as_record", "as_records", "code_of"]
 
 _TOP = 5
 _WORSE = 8
@@ -265,23 +264,6 @@ class SteerAnswers:
         except WorkbenchError:  # no references stored yet: the list does without pictures
             return wire.sheet([])
         return wire.sheet(crops)
-
-
-def checked_population(value: Any) -> Any:
-    """A population as view state: a number of samples, "all", "selected" or "tag:NAME".
-
-    Raises
-    ------
-    BadValueError
-    """
-    if value in ("all", "selected") or (isinstance(value, str) and value.startswith("tag:") and len(value) > 4):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return int(check.between("population", value, 0, 10_000_000))
-    raise BadValueError(
-        f"A population is a number of samples, 'all', 'selected' or 'tag:NAME'; got {value!r}.",
-        hint="0 measures on none.",
-    )
 
 
 def _n_lost(found: Effect) -> int | None:

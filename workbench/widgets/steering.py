@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import traitlets
 
-from workbench.core import check
 from workbench.core.bars import Bars
 from workbench.core.effects import Effect, Intervention
 from workbench.core.errors import BadValueError
@@ -24,6 +23,7 @@ from workbench.widgets.esm import css, esm
 from workbench.widgets.heat_answers import HeatAnswers
 from workbench.widgets.keeping import Offer
 from workbench.widgets.labelling import ShowsLabels
+from workbench.widgets.narrowing import ChoosesLayer, ChoosesPopulation
 from workbench.widgets.recording import Recording
 from workbench.widgets.steer_acting import Acting
 from workbench.widgets.steer_answers import (
@@ -31,7 +31,6 @@ from workbench.widgets.steer_answers import (
     active,
     acts_of,
     as_records,
-    checked_population,
 )
 from workbench.widgets.steer_still import still_of
 
@@ -48,7 +47,7 @@ _RECORDED_TOGGLES = 4
 
 
 @register_widget("steering", shows=Effect)
-class SteeringPanel(ShowsLabels, Acting, SessionWidget):
+class SteeringPanel(ChoosesLayer, ChoosesPopulation, ShowsLabels, Acting, SessionWidget):
     """Suppress, boost, set, add along or project out components, and see what becomes of one sample and of many.
 
     The list holds interventions on components, sets and directions, each with its strength, on or off. What is
@@ -90,16 +89,8 @@ class SteeringPanel(ShowsLabels, Acting, SessionWidget):
     interventions: Any = traitlets.List(
         traitlets.Any(), help="What is done: address (a list), operation, strength, on; in their order."
     ).tag(sync=True, view=True)
-    population = traitlets.Any(
-        256,
-        allow_none=False,
-        help='Samples that the effect is measured on: a number, "all", "selected" or "tag:NAME"; 0 for none.',
-    ).tag(sync=True, view=True)
     controls = traitlets.Int(8, min=0, max=100, help="Random controls that change as much.").tag(sync=True, view=True)
     watch = traitlets.List(traitlets.Int(min=0), help="Outputs that are always shown, by number.").tag(
-        sync=True, view=True
-    )
-    layer = traitlets.Unicode("", help="Layer of the leading components; empty follows the selected component.").tag(
         sync=True, view=True
     )
     n_leading = traitlets.Int(6, min=0, max=32, help="Leading components, each left out alone; 0 for none.").tag(
@@ -115,8 +106,6 @@ class SteeringPanel(ShowsLabels, Acting, SessionWidget):
     ).tag(sync=True, view=True)
     predict_first = traitlets.Bool(False, help="Hide results until something is expected.").tag(sync=True, view=True)
     n_samples = traitlets.Int(0, help="Samples of the data set.").tag(sync=True)
-    layers = traitlets.List(traitlets.Unicode(), help="Layers whose components may be steered.").tag(sync=True)
-    tags = traitlets.List(traitlets.Unicode(), help="Tags of the data set, which name populations.").tag(sync=True)
     steps = traitlets.Dict(help="How many changes can be undone and redone.").tag(sync=True)
     kept = traitlets.List(traitlets.Dict(), help="Named edits that were kept: name, text, code.").tag(sync=True)
     picture = traitlets.Dict(help="Sample, key, label and the JPEG of what the model saw.").tag(
@@ -183,16 +172,6 @@ class SteeringPanel(ShowsLabels, Acting, SessionWidget):
         for address in {address for one in records for address in one["address"]}:
             self.shared.check("component", address)
         return records
-
-    @traitlets.validate("population")
-    def _is_population(self, proposal: Any) -> Any:
-        return checked_population(proposal["value"])
-
-    @traitlets.validate("layer")
-    def _is_layer(self, proposal: Any) -> str:
-        if proposal["value"] and self.layers:
-            check.known("layer", proposal["value"], self.layers, hint="`session.layers()` lists all.")
-        return proposal["value"]
 
     def _take_tags(self) -> None:
         if not self._is_closed:

@@ -13,19 +13,18 @@ from workbench.core import check
 from workbench.core.corrections import Reevaluation
 from workbench.core.edits import Edits
 from workbench.core.errors import BadValueError
-from workbench.core.findings import Finding, Findings
+from workbench.core.findings import Findings
 from workbench.core.rounds import LifeCycle, Round
-from workbench.core.words import count
 from workbench.data.base import Dataset
 from workbench.data.pasted import Pasted
 from workbench.methods.base import Corrects, Method, Source, register_method
 from workbench.methods.correction.base import Correction, TrainedCorrection
+from workbench.methods.correction.revealing import Artifact, Revealing
 from workbench.methods.correction.rr_clarc import RRClArC
 from workbench.methods.directions.cav import CAV, PatternCAV
 from workbench.methods.directions.sets import digest_of, sample_ids
 from workbench.methods.labels import labels_as_outputs
 from workbench.methods.reveal.masks import ArtifactMasks
-from workbench.methods.reveal.shortcuts import Shortcut, Shortcuts, joined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,17 +37,6 @@ _DONORS = 24
 _MASKED = 256
 _LEAST_POSITIVES = 5
 _LEAST_JUDGED = 20
-_SAME = 0.5  # share of a finding's samples above which it is about an artifact that was dealt with
-
-
-@dataclass(frozen=True, eq=False)
-class _Artifact:
-    """What a round was about: enough to do it again."""
-
-    name: str
-    layer: str
-    samples: np.ndarray
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +44,7 @@ class _Step:
     """A round with the model that it left behind."""
 
     told: Round
-    artifact: _Artifact | None
+    artifact: Artifact
     edits: Edits
 
 
@@ -133,11 +121,9 @@ class RevealToRevise(Method, Corrects):
     held_out_: np.ndarray
     findings_: Findings
     _steps: list[_Step]
-    _to_replay: list[tuple[_Artifact, str]]
+    _to_replay: list[tuple[Artifact, str]]
     _rejected: list[np.ndarray]
     attacks_: dict[str, Dataset]
-    _found: dict[str, list[Shortcut]]
-    _groups: dict[str, tuple[str, Shortcut]]
     _open: Any
 
     def __init__(
@@ -199,7 +185,7 @@ class RevealToRevise(Method, Corrects):
         else:
             ids = sample_ids(session.data, positives, "positives")
             called = name or (positives if isinstance(positives, str) else f"artifact {len(self._steps) + 1}")
-            artifact = _Artifact(called, self._best_layer(ids, called), ids, "It was named.")
+            artifact = Artifact(called, self._best_layer(ids, called), ids, "It was named.")
         self._take(artifact, None)
         self._note()
         return self._steps[-1].told
@@ -212,7 +198,7 @@ class RevealToRevise(Method, Corrects):
             return None
         gone = self._steps.pop()
         self._close()
-        self._rejected.append(gone.artifact.samples if gone.artifact is not None else np.zeros(0, np.int64))
+        self._rejected.append(gone.artifact.samples)
         self._note()
         return gone.told
 
@@ -278,7 +264,7 @@ class RevealToRevise(Method, Corrects):
             return
         lists, notes = kept
         self._to_replay = [
-            (_Artifact(one["name"], one["layer"], np.asarray(lists[f"round {i}"]), one["reason"]), one["outcome"])
+            (Artifact(one["name"], one["layer"], np.asarray(lists[f"round {i}"]), one["reason"]), one["outcome"])
             for i, one in enumerate(notes["rounds"])
         ]
         self._rejected = [np.asarray(lists[f"rejected {i}"]) for i in range(notes["rejected"])]
@@ -289,79 +275,18 @@ class RevealToRevise(Method, Corrects):
 
     # --- reveal ------------------------------------------------------------------------------------------------------
 
-    def _revealed(self) -> _Artifact | Round:
+    def _revealed(self) -> Artifact | Round:
         """The artifact of this round, or why there is none yet."""
-        looked = self._looked()
-        self.findings_ = replace(looked, findings=tuple(one for one in looked if not self._is_known(one)))
-        number = len(self._steps) + 1
-        if self.decide == "person":
-            return self._accepted(number)
-        if callable(self.decide):
-            chosen = self.decide(self.findings_)
-            if chosen is None:
-                return Round(number, "nothing found", "The function took none of the findings.")
-            if not isinstance(chosen, Finding):
-                raise BadValueError(
-                    f"`decide` returned {type(chosen).__name__}.", hint="It returns one of the findings, or None."
-                )
-            return self._of_finding(chosen, number, self._joined(chosen))
-        best = self.findings_[0] if len(self.findings_) else None
-        if best is None or best.score < self.least_effect:
-            told = "no group has a piece" if best is None else f"the largest effect of a piece is {best.score:.0%}"
-            return Round(number, "nothing found", f"Of the decisions for {', '.join(self._layers())}, {told}.")
-        return self._of_finding(best, number, self._joined(best))
-
-    def _looked(self) -> Findings:
-        """Groups of all layers of the present model, the largest effect first."""
         session, number = self._after(len(self._steps)), len(self._steps) + 1
-        note = f", round {number}" if number > 1 else ""
-        self._found, self._groups = {}, {}
-        every: list[Finding] = []
-        left: list[str] = []
-        for layer in self._layers():
-            made = session.fit(Shortcuts(layer, classes=self.classes, note=note))
-            self._found[layer] = list(made.shortcuts_)
-            self._groups |= {one.id: (layer, group) for one, group in zip(made.findings_, made.shortcuts_, strict=True)}
-            every += list(made.findings_)
-            left += list(made.findings_.left_out)
-        every = [replace(one, proposal=f"artifact {number}") for one in sorted(every, key=lambda one: -one.score)]
-        return Findings(tuple(every), ", ".join(self._layers()), tuple(left))
-
-    def _accepted(self, number: int) -> _Artifact | Round:
+        known = [step.artifact.samples for step in self._steps] + self._rejected
+        found = Revealing(self._layers(), self.classes, number).look(session, known)
+        self.findings_ = found.findings
         book = self._session().decisions
-        for one in self.findings_:
-            said = [d for d in book.of(one) if d.verdict == "accepted"]
-            if said:
-                return self._of_finding(one, number, self._joined(one), said[-1].new)
-        n_open = sum(not book.of(one) for one in self.findings_)
-        if not n_open:
-            return Round(number, "nothing found", f"All {count(len(self.findings_), 'finding')} are decided.")
-        return Round(
-            number, "waiting", f"{count(n_open, 'finding')} wait for a decision: "
-            "wb.show(wb.widgets.AuditPanel(s, findings=report.findings_)), then report.step().",
-        )  # fmt: skip
-
-    def _joined(self, one: Finding) -> tuple[int, ...]:
-        """Its samples, with those of the other groups of its class that do half as much and that nobody rejected."""
-        layer, group = self._groups[one.id]
-        ids = {found: of for of, (_, found) in self._groups.items()}
-        book = self._session().decisions
-        rejected = {found for found in self._found[layer] if any(d.verdict == "rejected" for d in book.of(ids[found]))}
-        return joined([found for found in self._found[layer] if found not in rejected], group).members
-
-    def _of_finding(self, one: Finding, number: int, members: Sequence[int], name: str = "") -> _Artifact:
-        layer = self._groups[one.id][0]
-        return _Artifact(name or f"artifact {number}", layer, np.unique(np.asarray(members, np.int64)), one.reason)
-
-    def _is_known(self, one: Finding) -> bool:
-        """Whether it is about samples of a round that was made, or taken back."""
-        if any(self._overlap(one, step.artifact) for step in self._steps):
-            return True
-        return any(_share(one.members, samples) > _SAME for samples in self._rejected)
-
-    @staticmethod
-    def _overlap(one: Finding, artifact: _Artifact | None) -> bool:
-        return artifact is not None and _share(one.members, artifact.samples) > _SAME
+        if self.decide == "person":
+            return found.by_person(book)
+        if callable(self.decide):
+            return found.by_function(self.decide, book)
+        return found.by_rule(self.least_effect, book)
 
     def _best_layer(self, ids: np.ndarray, name: str) -> str:
         """Where a direction tells the samples apart best; of equal ones the lowest, which sees more exactly where."""
@@ -373,10 +298,10 @@ class RevealToRevise(Method, Corrects):
 
     # --- localise, revise, re-evaluate -------------------------------------------------------------------------------
 
-    def _take(self, artifact: _Artifact, outcome: str | None) -> None:
+    def _take(self, artifact: Artifact, outcome: str | None) -> None:
         """Correct for an artifact and those before, and say what came of it; a known outcome is not judged again."""
         base, before = self._session(), self._after(len(self._steps))
-        known = [step.artifact for step in self._steps if step.artifact is not None and step.told.outcome == "kept"]
+        known = [step.artifact for step in self._steps if step.told.outcome == "kept"]
         cav = self._direction(before, artifact.layer, artifact.samples, artifact.name)
         attack, area = self._attack(before, artifact, cav)
         edits, correction = self._revised(before, [*known, artifact])
@@ -403,7 +328,7 @@ class RevealToRevise(Method, Corrects):
         else:
             variant.close()
 
-    def _judged_on(self, artifacts: Sequence[_Artifact]) -> np.ndarray:
+    def _judged_on(self, artifacts: Sequence[Artifact]) -> np.ndarray:
         """Held-out samples that show no artifact: where one helps the model, correcting for it costs nothing."""
         clean = np.setdiff1d(self.held_out_, np.concatenate([a.samples for a in artifacts]))
         return clean if len(clean) >= _LEAST_JUDGED else self.held_out_
@@ -434,7 +359,7 @@ class RevealToRevise(Method, Corrects):
         found: CAV = session.fit(type(template)(**{**template.params(), **given, "layer": layer, "concept": name}))
         return found
 
-    def _attack(self, session: Any, artifact: _Artifact, cav: CAV) -> tuple[Dataset, float]:
+    def _attack(self, session: Any, artifact: Artifact, cav: CAV) -> tuple[Dataset, float]:
         """The samples with the artifact in each, and the share of the picture that it takes."""
         if artifact.name in (self.attacks or {}):
             return self.attacks[artifact.name], math.nan
@@ -444,7 +369,7 @@ class RevealToRevise(Method, Corrects):
         pieces = dict(zip(masks.index_.tolist(), masks.masks_, strict=True))
         return Pasted(session.data, pieces, name=artifact.name, seed=self.seed), float(masks.masks_.mean())
 
-    def _revised(self, before: Any, artifacts: Sequence[_Artifact]) -> tuple[Edits, str]:
+    def _revised(self, before: Any, artifacts: Sequence[Artifact]) -> tuple[Edits, str]:
         """The edits of the corrected model, on the uncorrected one."""
         template = self._template()
         if isinstance(template, TrainedCorrection):
@@ -454,7 +379,7 @@ class RevealToRevise(Method, Corrects):
         fitted = session.fit(self._filled(template, cav=cavs))
         return fitted.edits(), repr(fitted)
 
-    def _trained(self, before: Any, artifacts: Sequence[_Artifact], template: TrainedCorrection) -> tuple[Edits, str]:
+    def _trained(self, before: Any, artifacts: Sequence[Artifact], template: TrainedCorrection) -> tuple[Edits, str]:
         """From where the last round ended, with the artifacts of all rounds: what was unlearned must not come back."""
         own: dict[str, Any] = {}
         if getattr(template, "samples", None) is None:
@@ -466,7 +391,7 @@ class RevealToRevise(Method, Corrects):
         fitted = before.fit(self._filled(template, **own))
         return self.edits() + fitted.edits(), repr(fitted)
 
-    def _masks(self, session: Any, artifact: _Artifact) -> dict[int, np.ndarray]:
+    def _masks(self, session: Any, artifact: Artifact) -> dict[int, np.ndarray]:
         cav = self._direction(session, artifact.layer, artifact.samples, artifact.name)
         ids = np.setdiff1d(artifact.samples, self.held_out_)
         masks = session.fit(ArtifactMasks(cav, samples=(ids if len(ids) else artifact.samples)[:_MASKED]))
@@ -527,7 +452,7 @@ class RevealToRevise(Method, Corrects):
     def _begin(self) -> None:
         self.findings_ = Findings()
         self._steps, self._to_replay, self._rejected = [], [], []
-        self.attacks_, self._found, self._groups = {}, {}, {}
+        self.attacks_ = {}
         self._open = None
 
     def _session(self) -> Any:
@@ -557,19 +482,13 @@ class RevealToRevise(Method, Corrects):
 
     def _note(self) -> None:
         """Keep which rounds were made: their results are in the store by themselves."""
-        made = [step for step in self._steps if step.artifact is not None]
-        arrays = {f"round {i}": step.artifact.samples for i, step in enumerate(made) if step.artifact is not None}
+        arrays = {f"round {i}": step.artifact.samples for i, step in enumerate(self._steps)}
         arrays |= {f"rejected {i}": ids for i, ids in enumerate(self._rejected)}
         rounds = [
             {"name": step.told.artifact, "layer": step.told.layer, "reason": step.told.reason,
              "outcome": step.told.outcome}
-            for step in made
+            for step in self._steps
         ]  # fmt: skip
         self._session().checkpoint(self).save(
             arrays or {"none": np.zeros(0, np.int64)}, {"rounds": rounds, "rejected": len(self._rejected)}
         )
-
-
-def _share(members: Sequence[int], samples: np.ndarray) -> float:
-    """Share of the members that are among the samples."""
-    return float(np.isin(np.asarray(members), samples).mean()) if len(members) else 0.0

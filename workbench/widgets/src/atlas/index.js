@@ -1,9 +1,9 @@
 // AtlasBrowser: the board, its list, its legend, and how they follow the traits.
-import { address, array, button, choice, empty, grouped, h, inks, nameOf as nameOfComponent, number, paced, plural, replace, scaleOf, searchbox, segmented, set, settled, shell } from "../common/index.js";
+import { array, button, choice, empty, grouped, h, inks, nameOf as nameOfComponent, number, paced, plural, replace, scaleOf, searchbox, segmented, set, settled, shell } from "../common/index.js";
 import { Board } from "./board.js";
 import { Legend } from "./legend.js";
-import { List } from "./list.js";
-import { Tiles } from "./tiles.js";
+import { List } from "../common/list.js";
+import { Tiles } from "../common/tiles.js";
 
 const KEYS = [
   ["drag", "move the board"], ["wheel, + −", "zoom"], ["0", "show all"],

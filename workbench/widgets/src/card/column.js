@@ -2,7 +2,7 @@
 import { address, array, bitmap, button, grouped, h, nameOf, number, percent, plural, replace, set, tileOf, uid } from "../common/index.js";
 import { drawSpread } from "./chart.js";
 import { classesTable, contrastGrid, relatedLists } from "./facts.js";
-import { listbox, put, putWords } from "./tiles.js";
+import { listbox, put, putWords } from "../common/options.js";
 import { Written } from "./written.js";
 
 const POOLED = { max: "largest over positions", mean: "mean over positions", sum: "summed over positions" };

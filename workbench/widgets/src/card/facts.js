@@ -1,6 +1,6 @@
 // Classes, relatives and look-alikes of one component.
-import { address, grouped, h, number, percent, plural, replace } from "../common/index.js";
-import { fill, listbox, put, putWords } from "./tiles.js";
+import { grouped, h, number, percent, plural, replace } from "../common/index.js";
+import { fill, listbox, put, putWords } from "../common/options.js";
 
 const WHERE = { near: "Near in meaning", before: "Before", after: "After" };
 

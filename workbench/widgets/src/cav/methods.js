@@ -1,5 +1,5 @@
 // The methods side by side: which is on show, how well it tells held-out samples, how far refits agree.
-import { h, number, replace, set } from "../common/index.js";
+import { h, number, replace } from "../common/index.js";
 
 export class Methods {
   constructor({ frame, shown, isStill }) {

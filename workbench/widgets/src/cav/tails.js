@@ -1,6 +1,6 @@
 // Both ends of the strip as pictures.
-import { fill, listbox, put, putWords } from "../card/tiles.js";
-import { h, number, plural, replace, set } from "../common/index.js";
+import { fill, listbox, put, putWords } from "../common/options.js";
+import { h, number, plural, set } from "../common/index.js";
 import { reading, unpacked } from "./strip.js";
 
 const SIGNS = { 0: "·", 1: "●", 2: "○" };

@@ -94,3 +94,21 @@ export function searchbox(label, placeholder, oninput) {
     update: (value) => document.activeElement !== input && (input.value = value),
   };
 }
+
+// In a list, arrows, Home and End move a single focus, Enter and space act; in a group of one of few a move chooses.
+export function rove(event, box) {
+  const options = [...box.querySelectorAll('[role="radio"], [role="option"]')].filter((one) => !one.hidden), at = options.indexOf(document.activeElement);
+  if (at < 0) return;
+  if (event.key === "Enter" || event.key === " ") {
+    event.preventDefault();
+    return options[at].click();
+  }
+  const to = { ArrowDown: at + 1, ArrowRight: at + 1, ArrowUp: at - 1, ArrowLeft: at - 1, Home: 0, End: options.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const next = options[(to + options.length) % options.length];
+  options.forEach((option) => (option.tabIndex = option === next ? 0 : -1));
+  next.focus();
+  if (next.getAttribute("role") === "radio") next.click();
+}

@@ -1,4 +1,5 @@
 // Buffers into typed arrays and pictures, and questions to Python.
+import { h } from "./dom.js";
 
 const TYPES = {
   float32: Float32Array, int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array,
@@ -38,6 +39,14 @@ export async function bitmap(raw) {
 // Where tile `i` lies on a sheet: the arguments of drawImage for its source
 export function tileOf(sheet, i) {
   return [(i % sheet.columns) * sheet.width, Math.floor(i / sheet.columns) * sheet.height, sheet.width, sheet.height];
+}
+
+// One tile as a picture of its own size; nothing where the sheet has not come.
+export function thumb(image, sheet, i, kind) {
+  if (!image || i >= sheet.n) return null;
+  const canvas = h("canvas", { width: sheet.width, height: sheet.height, class: kind, "aria-hidden": "true" });
+  canvas.getContext("2d").drawImage(image, ...tileOf(sheet, i), 0, 0, sheet.width, sheet.height);
+  return canvas;
 }
 
 export class Dropped extends Error {}

@@ -1,6 +1,5 @@
 // The samples that are decided otherwise, or changed most; accuracy of both models, and what each class gained and lost.
-import { bitmap, button, choice, grouped, h, number, percent, plural, replace, segmented, signed } from "../common/index.js";
-import { thumb } from "../steering/population.js";
+import { bitmap, button, choice, grouped, h, number, percent, plural, replace, rove, segmented, signed, thumb } from "../common/index.js";
 
 const NUMBERS = [64, 256, 1000];
 const WORDS = { lost: "now wrong", gained: "now right", other: "decided otherwise", same: "same decision" };
@@ -8,7 +7,7 @@ const MARKS = { lost: "✕", gained: "✓", other: "≠", same: "" };
 const share = (value) => percent(value, 1).replace(".0", "");
 const points = (value) => `${value > 0 ? "+" : value < 0 ? "\u2212" : ""}${Number(Math.abs(100 * value).toFixed(1))}`;
 
-export function changedOf({ state, rove, onpick, measure }) {
+export function changedOf({ state, onpick, measure }) {
   const which = choice("On", (value) => state.put({ population: /^\d+$/.test(value) ? Number(value) : value }));
   const count = h("span", { class: "wb-quiet wb-count" });
   const again = button("again", "Compare again", measure, { class: "wb-button wb-icon-only wb-bare" });

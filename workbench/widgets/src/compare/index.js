@@ -1,5 +1,5 @@
 // CompareView: a base model beside a variant, differences first.
-import { choice, empty, button, h, plural, replace, set, settled, shell } from "../common/index.js";
+import { button, choice, empty, h, plural, replace, sampleSteps, settled, shell } from "../common/index.js";
 import { changedOf } from "./changed.js";
 import { movedOf } from "./moved.js";
 import { outputsOf } from "./outputs.js";
@@ -25,18 +25,17 @@ function render({ model, el }) {
 
   // Tools --------------------------------------------------------------------------------------------------------------
   const which = choice("Variant", (value) => state.put({ variant: value }));
-  const number_ = h("input", { type: "number", class: "wb-sample", min: 0, step: 1, "aria-label": "Sample", onchange: () => goTo(Number(number_.value)) });
-  const steps = h("div", { class: "wb-group" }, button("left", "Former sample", () => step(-1)), number_, button("right", "Next sample", () => step(1)));
-  tools.append(which.node, steps);
+  const steps = sampleSteps(frame);
+  tools.append(which.node, steps.node);
 
   // Parts --------------------------------------------------------------------------------------------------------------
   const edits = h("div", { class: "wb-edits" });
   const warnings = h("ul", { class: "wb-warnings", "aria-label": "What to know of this variant" });
   const verdict = h("p", { class: "wb-verdict" });
-  const outputs = outputsOf({ onpick: pickOutput, rove });
+  const outputs = outputsOf({ onpick: pickOutput });
   const panes = panesOf();
-  const moved = movedOf({ state, rove, onpick: (component) => state.put({ component }) });
-  const changed = changedOf({ state, rove, onpick: (sample) => state.put({ sample }), measure: () => frame.ask("measure") });
+  const moved = movedOf({ state, onpick: (component) => state.put({ component }) });
+  const changed = changedOf({ state, onpick: (sample) => state.put({ sample }), measure: () => frame.ask("measure") });
   const report = reportOf();
   const reset = h("button", { type: "button", class: "wb-button wb-small", onclick: () => state.put({ target: null }) }, "What the base says");
   const looks = h("section", { class: "wb-looks", tabIndex: 0, role: "group", "aria-label": "This sample under both models. Arrows change the sample.", onkeydown: looksKey },
@@ -53,9 +52,8 @@ function render({ model, el }) {
     which.update([...(variant ? [] : [{ value: "", text: "none open" }]), ...all.map(({ name, is_open }) => ({ value: name, text: is_open ? name : `${name} (closed)` }))], variant);
     which.node.hidden = !hasSession;
     which.select.disabled = !all.length;
-    steps.hidden = !hasSession || !variant;
-    number_.value = sample ?? "";
-    number_.max = Math.max(0, state.get("n_samples") - 1);
+    steps.node.hidden = !hasSession || !variant;
+    steps.draw();
     const words = variant ? `${variant} against ${base}` : hasReport ? `Models with and without ${given.artifact}` : "Comparison";
     frame.title(words, variant ? (sample === null || sample === undefined ? "no sample selected" : sampleWords(sample)) : hasReport ? plural(given.n, "pair") : "\u00a0");
     replace(note, all.length > 1 ? plural(all.length, "variant") : "");
@@ -110,17 +108,6 @@ function render({ model, el }) {
   }
 
   // From the reader ----------------------------------------------------------------------------------------------------
-  const n = () => state.get("n_samples");
-  const step = (by) => n() && goTo(((state.get("sample") ?? 0) + by + n()) % n());
-  function goTo(sample) {
-    if (!Number.isInteger(sample) || sample < 0 || sample >= n()) {
-      number_.value = state.get("sample") ?? "";
-      return frame.say(`There are ${plural(n(), "sample")}, from 0.`);
-    }
-    state.put({ sample });
-    frame.say(`Sample ${sample}`);
-  }
-
   function pickOutput(index) {
     state.put({ target: `logit:${index}` });
   }
@@ -129,25 +116,7 @@ function render({ model, el }) {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.target !== looks || !by) return;
     event.preventDefault();
-    step(by);
-  }
-
-  // Arrows move a single focus; Enter and space act; in a group of one of few they choose at once.
-  function rove(event, box, isChoice = false) {
-    const options = [...box.querySelectorAll('[role="radio"], [role="option"]')].filter((one) => !one.hidden), at = options.indexOf(document.activeElement);
-    if (at < 0) return;
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      return options[at].click();
-    }
-    const to = { ArrowDown: at + 1, ArrowRight: at + 1, ArrowUp: at - 1, ArrowLeft: at - 1, Home: 0, End: options.length - 1 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const next = options[(to + options.length) % options.length];
-    options.forEach((option) => (option.tabIndex = option === next ? 0 : -1));
-    next.focus();
-    if (isChoice) next.click();
+    steps.step(by);
   }
 
   const tell = settled(500, () => {

@@ -1,8 +1,7 @@
 // The components of a layer whose relevance changed most, with it under both models.
-import { address, array, bitmap, choice, h, number, replace, signed } from "../common/index.js";
-import { thumb } from "../steering/population.js";
+import { address, array, bitmap, choice, h, number, replace, rove, signed, thumb } from "../common/index.js";
 
-export function movedOf({ state, rove, onpick }) {
+export function movedOf({ state, onpick }) {
   const layer = choice("Layer", (value) => state.put({ layer: value }));
   const list = h("div", { class: "wb-comps", role: "listbox", "aria-label": "Components whose relevance changed most", onkeydown: (event) => rove(event, list) });
   const none = h("p", { class: "wb-quiet" });

@@ -1,8 +1,8 @@
 // The leading outputs of both models, a pair of bars for each, the largest change first.
-import { grouped, h, number, percent, replace, signed } from "../common/index.js";
+import { grouped, h, number, percent, replace, rove, signed } from "../common/index.js";
 
-export function outputsOf({ onpick, rove }) {
-  const list = h("div", { class: "wb-outs", role: "radiogroup", "aria-label": "Leading outputs, the largest change first; the chosen one is explained", onkeydown: (event) => rove(event, list, true) });
+export function outputsOf({ onpick }) {
+  const list = h("div", { class: "wb-outs", role: "radiogroup", "aria-label": "Leading outputs, the largest change first; the chosen one is explained", onkeydown: (event) => rove(event, list) });
   const key = h("div", { class: "wb-out-key", "aria-hidden": "true" });
   const node = h("div", { class: "wb-dimmable" }, key, list);
 

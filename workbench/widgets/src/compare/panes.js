@@ -1,6 +1,5 @@
 // The maps of both models for one target on one scale, and their difference, over the grey picture.
-import { array, bitmap, h, heatCss, number, paintHeat, replace, set, signed } from "../common/index.js";
-import { greyed, inWords } from "../steering/panes.js";
+import { array, bitmap, drawScale, greyed, h, inWords, number, paint, paintHeat, replace, set } from "../common/index.js";
 
 export function panesOf() {
   const shown = { key: null, grey: null };
@@ -46,22 +45,5 @@ export function panesOf() {
     }
   }
 
-  function drawScale(legend, limit, words) {
-    const stops = Array.from({ length: 21 }, (_, i) => `${heatCss(i / 10 - 1, 0.75)} ${5 * i}%`);
-    replace(legend,
-      h("div", { class: "wb-scale-bar", style: { backgroundImage: `linear-gradient(to right, ${stops.join(", ")})` } }),
-      h("div", { class: "wb-scale-ends" }, h("span", {}, limit ? number(-limit) : ""), h("span", {}, "0"), h("span", {}, limit ? signed(limit) : "")),
-      h("div", { class: "wb-scale-note", title: words }, words));
-  }
-
-  function paint(canvas, picture, layer, size) {
-    const [width, height] = picture ? [picture.width, picture.height] : size;
-    const factor = Math.max(1, Math.min(3, Math.ceil(480 / Math.max(width, height))));
-    canvas.width = width * factor;
-    canvas.height = height * factor;
-    const ctx = canvas.getContext("2d");
-    ctx.imageSmoothingQuality = "high";
-    for (const one of [picture, layer]) if (one) ctx.drawImage(one, 0, 0, canvas.width, canvas.height);
-  }
   return { node, take, draw };
 }

@@ -1,5 +1,5 @@
 // HeatmapViewer: one picture, its relevance, its outputs and its leading components.
-import { address, array, bitmap, button, choice, css, empty, grouped, h, heatCss, nameOf, number, paced, percent, plural, replace, segmented, set, shell, signed, slider, tileOf, FOR, AGAINST } from "../common/index.js";
+import { address, array, bitmap, button, choice, css, drawScale, empty, greyed, grouped, h, inWords, nameOf, number, paced, paint, percent, plural, replace, rove, sampleSteps, segmented, set, shell, slider, thumb, AGAINST, FOR } from "../common/index.js";
 import { outline, painted } from "./maps.js";
 import { keyed, regionOver } from "./region.js";
 
@@ -17,15 +17,13 @@ function render({ model, el }) {
   const shownBitmap = { key: null, image: null, grey: null };
 
   // Tools --------------------------------------------------------------------------------------------------------------
-  const number_ = h("input", { type: "number", class: "wb-sample", min: 0, step: 1, "aria-label": "Sample", onchange: () => goTo(Number(number_.value)) });
-  const steps = h("div", { class: "wb-field" },
-    h("div", { class: "wb-group" }, button("left", "Former sample", () => step(-1)), number_, button("right", "Next sample", () => step(1))));
+  const steps = sampleSteps(frame);
   const sign = segmented("Sign", [{ value: "both", text: "±", title: "For and against" }, { value: "positive", text: "+", title: "Only for the output" }, { value: "negative", text: "−", title: "Only against the output" }], (value) => state.put({ sign: value }));
   const scale = segmented("Scale", [{ value: "image", text: "Each", title: "Each map on its own scale" }, { value: "shared", text: "Shared", title: "All maps on the scale of all relevance" }], (value) => state.put({ scale: value }));
   const sendOpacity = paced(60, (value) => state.put({ opacity: value }));
   const opacity = slider("Opacity", { min: 0, max: 1, step: 0.05, format: (v) => percent(v), oninput: (v) => { local.opacity = v; drawPanes(); sendOpacity(v); }, onchange: (v) => sendOpacity.now(v) });
   const toggle = button("more", "More ways to look", () => { local.more = more.hidden; drawMore(); }, { "aria-expanded": "false" });
-  tools.append(steps, sign.node, scale.node, opacity.node, toggle);
+  tools.append(h("div", { class: "wb-field" }, steps.node), sign.node, scale.node, opacity.node, toggle);
   const local = { opacity: null, threshold: null, plain: false, region: undefined, more: false };
 
   // Seldom wanted, and then together: what is drawn how, and what else is shown beside.
@@ -131,8 +129,7 @@ function render({ model, el }) {
 
   function drawTitle() {
     const sample = state.get("sample"), given = state.get("picture") || {};
-    number_.value = sample ?? "";
-    number_.max = Math.max(0, state.get("n_samples") - 1);
+    steps.draw();
     if (sample === null || sample === undefined) return frame.title("Heatmap");
     const known = given.sample === sample;
     frame.title(`Sample ${sample}`, known ? [given.label ? `labelled ${given.label}` : "", given.key].filter(Boolean).join(" · ") : "\u00a0");
@@ -160,7 +157,7 @@ function render({ model, el }) {
     input.wait.hidden = hasPicture || isStill;
     input.gone.hidden = hasPicture || !isStill;
     replace(input.gone, "This sample is not in this page");
-    if (image) paint(input.canvas, image, null);
+    if (image) put(input.canvas, image, null);
     set(input.canvas, { "aria-label": `Sample ${state.get("sample")}, as the model saw it` });
     drawMap(full, fits(heat) ? heat : null, grey, heat.bulk, "own");
     part.node.hidden = !component;
@@ -209,38 +206,20 @@ function render({ model, el }) {
     pane.wait.hidden = Boolean(given) || failed;
     pane.gone.hidden = !failed;
     pane.legend.style.visibility = given ? "" : "hidden";
-    if (!given) return grey && paint(pane.canvas, grey, null);
+    if (!given) return grey && put(pane.canvas, grey, null);
     const codes = array(given.map), [height, width] = given.map.shape;
     const strength = local.opacity ?? state.get("opacity"), which = state.get("sign");
     const layer = painted(given, limit, { sign: which, opacity: strength, threshold: local.threshold ?? state.get("threshold"), contour: state.get("contour") });
-    paint(pane.canvas, local.plain ? shownBitmap.image : grey, local.plain ? null : layer, [width, height]);
-    set(pane.canvas, { "aria-label": inWords(given, codes, width, height) });
-    drawScale(pane.legend, limit, strength, which, kind, given);
+    put(pane.canvas, local.plain ? shownBitmap.image : grey, local.plain ? null : layer, [width, height]);
+    set(pane.canvas, { "aria-label": `Map of ${given.component || "all relevance"} for ${given.name || given.target}, ${inWords(given, codes, width, height)}` });
+    const own = !given.limit ? "no relevance" : kind === "shared" ? "on the scale of all relevance" : "on its own scale";
+    drawScale(pane.legend, limit, `${own}${given.limit > 1.001 * limit ? `, peak ${number(given.limit)}` : ""}`, { strength, sign: which });
   }
 
-  function paint(canvas, picture, layer, size) {
-    const [width, height] = picture ? [picture.width, picture.height] : size;
-    const factor = Math.max(1, Math.min(3, Math.ceil(560 / Math.max(width, height))));
-    canvas.width = width * factor;
-    canvas.height = height * factor;
-    const ctx = canvas.getContext("2d");
-    ctx.imageSmoothingQuality = "high";
-    if (picture) ctx.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    if (layer) ctx.drawImage(layer, 0, 0, canvas.width, canvas.height);
-    const known = state.get("picture") || {};
+  // With the outlines of masks, where they are wanted.
+  function put(canvas, picture, layer, size) {
+    const ctx = paint(canvas, picture, layer, size, 560), known = state.get("picture") || {};
     if (state.get("show_masks") && !local.plain && known.sample === state.get("sample")) outline(ctx, known.masks || [], canvas.width, canvas.height);
-  }
-
-  function drawScale(node, limit, strength, which, kind, given) {
-    const stops = Array.from({ length: 21 }, (_, i) => {
-      const t = i / 10 - 1, off = (which === "positive" && t < 0) || (which === "negative" && t > 0);
-      return `${off ? "transparent" : heatCss(t, strength)} ${5 * i}%`;
-    });
-    const own = kind === "shared" ? "on the scale of all relevance" : "on its own scale";
-    replace(node,
-      h("div", { class: "wb-scale-bar", style: { backgroundImage: `linear-gradient(to right, ${stops.join(", ")})` } }),
-      h("div", { class: "wb-scale-ends" }, h("span", {}, limit ? number(-limit) : ""), h("span", {}, "0"), h("span", {}, limit ? signed(limit) : "")),
-      h("div", { class: "wb-scale-note" }, given.limit ? own : "no relevance", given.limit > 1.001 * limit ? `, peak ${number(given.limit)}` : ""));
   }
 
   function drawFigures() {
@@ -302,12 +281,10 @@ function render({ model, el }) {
     const share = array(given.share), relevance = array(given.relevance), most = Math.max(...share.map(Math.abs), 0) || 1;
     const labels = state.get("labels");
     replace(strip, given.components.map((component, i) => {
-      const thumb = h("canvas", { width: 64, height: 64, "aria-hidden": "true", class: "wb-comp-picture" });
-      if (image) thumb.getContext("2d").drawImage(image, ...tileOf(given.sheet, i), 0, 0, 64, 64);
       const name = nameOf(component, labels);
       const text = `${name}, ${percent(share[i], 1)} of the ${region ? "relevance in the region" : "layer's relevance"}, ${relevance[i] < 0 ? "against" : "for"} the output`;
       return h("div", { class: "wb-comp", role: "option", "data-id": component, "aria-label": text, title: `${component}${labels?.[component] ? `\n${labels[component]}` : ""}\nrelevance ${number(relevance[i])}`, onclick: () => pick(component) },
-        image ? thumb : null,
+        thumb(image, given.sheet, i, "wb-comp-picture"),
         h("span", { class: "wb-comp-name" }, name),
         h("span", { class: "wb-comp-share" }, percent(share[i], 1)),
         h("span", { class: "wb-comp-bar" }, h("i", { style: { width: `${(100 * Math.abs(share[i])) / most}%`, background: css(relevance[i] < 0 ? AGAINST : FOR) } })));
@@ -332,26 +309,12 @@ function render({ model, el }) {
     state.put({ component: state.get("component") === component ? null : component });
   }
 
-  const n = () => state.get("n_samples");
-  function step(by) {
-    if (n()) goTo(((state.get("sample") ?? 0) + by + n()) % n());
-  }
-
-  function goTo(sample) {
-    if (!Number.isInteger(sample) || sample < 0 || sample >= n()) {
-      number_.value = state.get("sample") ?? "";
-      return frame.say(`There are ${plural(n(), "sample")}, from 0.`);
-    }
-    state.put({ sample });
-    frame.say(`Sample ${sample}`);
-  }
-
   function paneKey(event) {
     if (event.target !== panes) return;
     const region = keyed(state.get("region"), event);
     if (region !== undefined) setRegion(region);
-    else if (event.key === "ArrowRight") step(1);
-    else if (event.key === "ArrowLeft") step(-1);
+    else if (event.key === "ArrowRight") steps.step(1);
+    else if (event.key === "ArrowLeft") steps.step(-1);
     else if (event.key === "Escape" && state.get("region")) setRegion(null);
     else if (event.key === "Escape") state.put({ component: null });
     else if (event.key.toLowerCase() === "o") {
@@ -359,22 +322,6 @@ function render({ model, el }) {
       panes.addEventListener("keyup", () => plain(false), { once: true });
     } else return;
     event.preventDefault();
-  }
-
-  function rove(event, list) {
-    const options = [...list.querySelectorAll('[role="radio"], [role="option"]')], at = options.indexOf(document.activeElement);
-    if (at < 0) return;
-    if ((event.key === "Enter" || event.key === " ") && list === strip) {
-      event.preventDefault();
-      return options[at].click();
-    }
-    const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
-    event.preventDefault();
-    const next = options[(at + by + options.length) % options.length];
-    options.forEach((option) => (option.tabIndex = option === next ? 0 : -1));
-    next.focus();
-    if (list === outputs) next.click();
   }
 
   state.on("picture", () => { drawPicture(); drawMore(); });
@@ -405,26 +352,6 @@ function render({ model, el }) {
     watch.disconnect();
     frame.close();
   };
-}
-
-// Light and without colour, so that the colours above can be told apart.
-function greyed(image) {
-  if (!image) return null;
-  const canvas = new OffscreenCanvas(image.width, image.height), ctx = canvas.getContext("2d");
-  ctx.drawImage(image, 0, 0);
-  const pixels = ctx.getImageData(0, 0, image.width, image.height), data = pixels.data;
-  for (let i = 0; i < data.length; i += 4) data[i] = data[i + 1] = data[i + 2] = Math.min(255, 110 + 0.55 * (0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2]));
-  ctx.putImageData(pixels, 0, 0);
-  return canvas;
-}
-
-function inWords(given, codes, width, height) {
-  let peak = 0;
-  for (let i = 1; i < codes.length; i++) if (codes[i] !== -128 && Math.abs(codes[i]) > Math.abs(codes[peak])) peak = i;
-  if (!given.limit) return "Map without relevance";
-  const third = (at, size, names) => names[Math.min(2, Math.floor((3 * at) / size))];
-  const where = `${third(Math.floor(peak / width), height, ["upper", "middle", "lower"])} ${third(peak % width, width, ["left", "centre", "right"])}`;
-  return `Map of ${given.component || "all relevance"} for ${given.name || given.target}, strongest in the ${where}, values ${number(given.low)} to ${number(given.high)}`;
 }
 
 export default { render };

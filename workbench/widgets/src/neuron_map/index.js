@@ -1,6 +1,6 @@
 // NeuronMap: points on a plane, their legend, their list, their neighbours, and how all follow the traits.
 import { array, button, choice, empty, grouped, h, inks, number, paced, plural, replace, segmented, set, settled, shell, slider, uid } from "../common/index.js";
-import { List } from "../atlas/list.js";
+import { List } from "../common/list.js";
 import { Data } from "./data.js";
 import { gestures, rows as rowsOf } from "./gestures.js";
 import { Legend, titled, words } from "./legend.js";

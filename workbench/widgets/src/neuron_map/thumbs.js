@@ -1,6 +1,6 @@
 // Pictures of points: blocks of neighbours on one sheet each, and single ones for the list and the readout.
 import { bitmap } from "../common/index.js";
-import { Tiles } from "../atlas/tiles.js";
+import { Tiles } from "../common/tiles.js";
 
 export class Thumbs extends Tiles {
   load({ digest, block, n, isAvailable, isRecorded }) {

@@ -1,9 +1,9 @@
 // SteeringPanel: interventions on components, and what becomes of one sample and of a population.
-import { address, array, bitmap, button, choice, empty, h, nameOf, number, paced, plural, replace, segmented, set, settled, shell, signed, uid } from "../common/index.js";
+import { address, array, bitmap, button, choice, empty, h, nameOf, number, paced, plural, replace, rove, sampleSteps, segmented, set, settled, shell, signed, thumb, uid } from "../common/index.js";
 import { activeOf, listOf } from "./acts.js";
 import { outputsOf } from "./outputs.js";
 import { panesOf } from "./panes.js";
-import { populationOf, thumb } from "./population.js";
+import { populationOf } from "./population.js";
 
 const KEYS = [
   ["hold Space", "see the results without interventions"], ["← →", "strength, on a slider; sample, on the results"], ["Space", "switch an intervention on or off"],
@@ -45,12 +45,11 @@ function render({ model, el }) {
   const isHidden = () => state.get("predict_first") && !(state.get("expected") || "").trim() && active().length > 0;
 
   // Tools --------------------------------------------------------------------------------------------------------------
-  const number_ = h("input", { type: "number", class: "wb-sample", min: 0, step: 1, "aria-label": "Sample", onchange: () => goTo(Number(number_.value)) });
-  const steps = h("div", { class: "wb-group" }, button("left", "Former sample", () => step(-1)), number_, button("right", "Next sample", () => step(1)));
+  const steps = sampleSteps(frame);
   const undo = button("undo", "Undo (Ctrl+Z)", () => go("undo")), redo = button("undo", "Redo (Ctrl+Shift+Z)", () => go("redo"), { class: "wb-button wb-icon-only wb-mirrored" });
   const bypass = h("button", { type: "button", class: "wb-button", title: "Show all as it is without interventions (B); hold space to look only for a moment", onclick: () => setBypass(!state.get("bypass")) }, "Bypass all");
   const compare = segmented("Maps", [{ value: "beside", text: "Beside", title: "Before, after and their difference" }, { value: "flip", text: "Flip", title: "One map; hold space to see it before" }], (value) => state.put({ compare: value }));
-  tools.append(steps, h("div", { class: "wb-group" }, undo, redo), bypass, compare.node);
+  tools.append(steps.node, h("div", { class: "wb-group" }, undo, redo), bypass, compare.node);
 
   // Interventions ------------------------------------------------------------------------------------------------------
   const list = listOf({ state, acts });
@@ -78,11 +77,11 @@ function render({ model, el }) {
   const keeping = h("section", {}, h("div", { class: "wb-add" }, keepBox, keepButton), kept);
 
   // Results ------------------------------------------------------------------------------------------------------------
-  const outputs = outputsOf({ onpick: (index) => pickOutput(index), rove });
+  const outputs = outputsOf({ onpick: (index) => pickOutput(index) });
   const watchBox = h("input", { type: "text", class: "wb-text wb-watch", placeholder: "also show …", "aria-label": "Output to show always, by name or number; again to hide it", onkeydown: (event) => event.key === "Enter" && watch() });
   const panes = panesOf();
   const hold = h("button", { type: "button", class: "wb-button wb-small", title: "Or hold space", onpointerdown: () => setHeld(true), onpointerup: () => setHeld(false), onpointerleave: () => setHeld(false), onkeydown: (event) => (event.key === " " || event.key === "Enter") && (event.preventDefault(), setHeld(true)), onkeyup: () => setHeld(false) }, "Hold for before");
-  const population = populationOf({ state, onpick: (values) => state.put(values), rove, measure: () => frame.ask("measure") });
+  const population = populationOf({ state, onpick: (values) => state.put(values), measure: () => frame.ask("measure") });
   const looks = h("div", { class: "wb-looks", tabIndex: 0, role: "group", "aria-label": "This sample: outputs and maps. Hold space to see it without interventions, arrows change the sample.", onkeydown: looksKey },
     h("div", { class: "wb-column-head" }, h("h3", { class: "wb-h" }, "This sample"), h("span", { class: "wb-pop-tools" }, watchBox, hold)), outputs.node, h("div", { class: "wb-dimmable" }, panes.node));
   const covered = h("div", { class: "wb-covered", hidden: true }, h("strong", {}, "Predict first"), h("p", {}, "Write what you expect of these interventions; then the results show."));
@@ -94,8 +93,7 @@ function render({ model, el }) {
   // Drawing ------------------------------------------------------------------------------------------------------------
   function draw() {
     const sample = state.get("sample");
-    number_.value = sample ?? "";
-    number_.max = Math.max(0, state.get("n_samples") - 1);
+    steps.draw();
     if (sample === null || sample === undefined) {
       frame.title("Steering");
       return replace(body, nothing);
@@ -183,17 +181,6 @@ function render({ model, el }) {
   }
 
   // From the reader ----------------------------------------------------------------------------------------------------
-  const n = () => state.get("n_samples");
-  const step = (by) => n() && goTo(((state.get("sample") ?? 0) + by + n()) % n());
-  function goTo(sample) {
-    if (!Number.isInteger(sample) || sample < 0 || sample >= n()) {
-      number_.value = state.get("sample") ?? "";
-      return frame.say(`There are ${plural(n(), "sample")}, from 0.`);
-    }
-    state.put({ sample });
-    frame.say(`Sample ${sample}`);
-  }
-
   function pickOutput(index) {
     const rows = (state.get("outputs") || {}).rows || [];
     const isTop = rows.length && index === rows[0].index;
@@ -285,25 +272,7 @@ function render({ model, el }) {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
-    step(by);
-  }
-
-  // Arrows move a single focus; Enter and space act; in a group of one of few they choose at once.
-  function rove(event, box, isChoice = false) {
-    const options = [...box.querySelectorAll('[role="radio"], [role="option"]')], at = options.indexOf(document.activeElement);
-    if (at < 0) return;
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      return options[at].click();
-    }
-    const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const next = options[(at + by + options.length) % options.length];
-    options.forEach((option) => (option.tabIndex = option === next ? 0 : -1));
-    next.focus();
-    if (isChoice) next.click();
+    steps.step(by);
   }
 
   // Once the outputs have settled, the followed one is told: what it was, and what it is.

@@ -1,8 +1,8 @@
 // Outputs before and after, each on one axis for all: a ring, a dot, and what lies between.
-import { grouped, h, number, percent, replace, signed } from "../common/index.js";
+import { grouped, h, number, percent, replace, rove, signed } from "../common/index.js";
 
-export function outputsOf({ onpick, rove }) {
-  const list = h("div", { class: "wb-outs", role: "radiogroup", "aria-label": "Outputs; the chosen one is followed", onkeydown: (event) => rove(event, list, true) });
+export function outputsOf({ onpick }) {
+  const list = h("div", { class: "wb-outs", role: "radiogroup", "aria-label": "Outputs; the chosen one is followed", onkeydown: (event) => rove(event, list) });
   const axis = h("div", { class: "wb-axis", "aria-hidden": "true" });
   const head = h("div", { class: "wb-out-head", "aria-hidden": "true" }, h("span", {}), h("span", { class: "wb-legend" }, h("i", { class: "wb-ring" }), "before", h("i", { class: "wb-point" }), "after"), h("span", {}, "change"));
   const node = h("div", { class: "wb-dimmable" }, head, list, axis);

@@ -1,5 +1,5 @@
 // Heatmaps before, after and their difference, over the grey picture; or one that flips.
-import { array, bitmap, h, heatCss, number, paintHeat, replace, set, signed } from "../common/index.js";
+import { array, bitmap, drawScale, greyed, h, inWords, number, paint, paintHeat, replace, set } from "../common/index.js";
 
 export function panesOf() {
   const shown = { key: null, image: null, grey: null };
@@ -48,43 +48,5 @@ export function panesOf() {
     }
   }
 
-  function drawScale(legend, limit, words) {
-    const stops = Array.from({ length: 21 }, (_, i) => `${heatCss(i / 10 - 1, 0.75)} ${5 * i}%`);
-    replace(legend,
-      h("div", { class: "wb-scale-bar", style: { backgroundImage: `linear-gradient(to right, ${stops.join(", ")})` } }),
-      h("div", { class: "wb-scale-ends" }, h("span", {}, limit ? number(-limit) : ""), h("span", {}, "0"), h("span", {}, limit ? signed(limit) : "")),
-      h("div", { class: "wb-scale-note" }, words));
-  }
-
-  function paint(canvas, picture, layer, size) {
-    const [width, height] = picture ? [picture.width, picture.height] : size;
-    const factor = Math.max(1, Math.min(3, Math.ceil(480 / Math.max(width, height))));
-    canvas.width = width * factor;
-    canvas.height = height * factor;
-    const ctx = canvas.getContext("2d");
-    ctx.imageSmoothingQuality = "high";
-    if (picture) ctx.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    if (layer) ctx.drawImage(layer, 0, 0, canvas.width, canvas.height);
-  }
   return { node, take, draw };
-}
-
-// Light and without colour, so that the colours above can be told apart.
-export function greyed(image) {
-  if (!image) return null;
-  const canvas = new OffscreenCanvas(image.width, image.height), ctx = canvas.getContext("2d");
-  ctx.drawImage(image, 0, 0);
-  const pixels = ctx.getImageData(0, 0, image.width, image.height), data = pixels.data;
-  for (let i = 0; i < data.length; i += 4) data[i] = data[i + 1] = data[i + 2] = Math.min(255, 110 + 0.55 * (0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2]));
-  ctx.putImageData(pixels, 0, 0);
-  return canvas;
-}
-
-export function inWords(given, codes, width, height) {
-  if (!given.limit) return "zero everywhere";
-  let peak = 0;
-  for (let i = 1; i < codes.length; i++) if (codes[i] !== -128 && Math.abs(codes[i]) > Math.abs(codes[peak])) peak = i;
-  const third = (at, size, names) => names[Math.min(2, Math.floor((3 * at) / size))];
-  const where = `${third(Math.floor(peak / width), height, ["upper", "middle", "lower"])} ${third(peak % width, width, ["left", "centre", "right"])}`;
-  return `strongest in the ${where}, values ${number(given.low)} to ${number(given.high)}`;
 }

@@ -1,10 +1,10 @@
 // What the interventions do to many samples: decisions, mean change with its interval and controls, accuracy, spill-over.
-import { bitmap, button, choice, grouped, h, nameOf, number, percent, plural, replace, signed, tileOf } from "../common/index.js";
+import { bitmap, button, choice, grouped, h, nameOf, percent, plural, replace, rove, signed, thumb } from "../common/index.js";
 
 const NUMBERS = [64, 256, 1000];
 const share = (value) => percent(value, 1).replace(".0", "");
 
-export function populationOf({ state, onpick, rove, measure }) {
+export function populationOf({ state, onpick, measure }) {
   const which = choice("On", (value) => state.put({ population: /^\d+$/.test(value) ? Number(value) : value }));
   const count = h("span", { class: "wb-quiet wb-count" });
   const again = button("again", "Measure again", measure, { class: "wb-button wb-icon-only wb-bare" });
@@ -118,11 +118,4 @@ export function populationOf({ state, onpick, rove, measure }) {
     }
   }
   return { node, draw, mark };
-}
-
-export function thumb(image, sheet, i, kind) {
-  if (!image || i >= sheet.n) return null;
-  const canvas = h("canvas", { width: sheet.width, height: sheet.height, class: kind, "aria-hidden": "true" });
-  canvas.getContext("2d").drawImage(image, ...tileOf(sheet, i), 0, 0, sheet.width, sheet.height);
-  return canvas;
 }

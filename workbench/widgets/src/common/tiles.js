@@ -1,6 +1,6 @@
 // Crops of components: pages of neighbouring cells, one JPEG sheet each, fetched for what is on screen and dropped when
 // far away; and a few single ones for the list and the readout.
-import { Cache, bitmap, settled, tileOf } from "../common/index.js";
+import { Cache, bitmap, settled, tileOf } from "./index.js";
 
 const SIDE = { 64: 16, 128: 8 }; // cells along a page: at most 256 tiles
 const AT_ONCE = 2;

@@ -1,5 +1,5 @@
 // The list beside the board: the same components in order, as text. Only the rows in sight are elements.
-import { eachFrame, h, set, uid } from "../common/index.js";
+import { eachFrame, h, set, uid } from "./index.js";
 
 const ROW = 44;
 

@@ -1,5 +1,5 @@
 // Lists of pictures and of components that are one stop of the keyboard each: arrows go, Enter acts.
-import { bitmap, h, replace, set, tileOf } from "../common/index.js";
+import { bitmap, h, replace, set, tileOf } from "./index.js";
 
 // Draw the tiles of a sheet into canvases, once the sheet is decoded.
 export async function fill(sheet, canvases, from = 0) {
