@@ -2,11 +2,20 @@
 
 import pytest
 
+from workbench.core.results import Edit
 from workbench.session.deliver import flush
 from workbench.testing.browser import WidgetPage
 from workbench.testing.page_suite import needs_browser
 from workbench.testing.widget_suite import HOSTILE
-from workbench.widgets import AtlasBrowser, ComponentCard, DirectionViewer, HeatmapViewer, NeuronMap, SteeringPanel
+from workbench.widgets import (
+    AtlasBrowser,
+    CompareView,
+    ComponentCard,
+    DirectionViewer,
+    HeatmapViewer,
+    NeuronMap,
+    SteeringPanel,
+)
 from workbench.widgets.labelling import _MOST
 
 LABEL = HOSTILE.splitlines()[0]
@@ -120,3 +129,18 @@ class TestOnAPage:
             page.until(lambda: page.page.locator(".wb-kept").inner_text() == f"{DIRECTION} · {LABEL}")
             assert page.page.locator(".wb-method").first.inner_text().endswith(f" · {LABEL}")
             assert page.page.locator("img[src=x]").count() == 0 and page.errors == []
+
+    def test_components_of_a_comparison_have_theirs(self, chrome, shown, session):
+        fixed = session.variant("fixed", [Edit("scale", "bn2", (17, 3), 0.0)])
+        view = shown(CompareView, population=0)
+        first = view.table("components").index[0]
+        assert "label" not in view.table("components")
+        with WidgetPage(chrome, view, width=1240) as page:
+            page.settle()
+            session.notes.put(first, label=LABEL)
+            row = page.page.locator(f'[data-id="{first}"]')
+            page.until(lambda: f" · {LABEL}" in row.inner_text())
+            assert row.get_attribute("title").startswith(f"{first} · {LABEL}: ")
+            assert page.page.locator("img[src=x]").count() == 0 and page.errors == []
+        assert view.table("components").loc[first, "label"] == LABEL
+        fixed.close()

@@ -25,6 +25,7 @@ from workbench.widgets.compare_still import still_of
 from workbench.widgets.esm import css, esm
 from workbench.widgets.heat_answers import HeatAnswers
 from workbench.widgets.keeping import Offer
+from workbench.widgets.labelling import ShowsLabels, with_labels
 from workbench.widgets.narrowing import ChoosesLayer, ChoosesPopulation
 from workbench.widgets.recording import Recording
 
@@ -40,7 +41,7 @@ _RECORDED_VARIANTS = 4
 
 
 @register_widget("compare", shows=Reevaluation)
-class CompareView(ChoosesLayer, ChoosesPopulation, SessionWidget):
+class CompareView(ChoosesLayer, ChoosesPopulation, ShowsLabels, SessionWidget):
     """A base model beside a variant, differences first: one sample, those that changed among many, a re-evaluation.
 
     Shows what the variant's edits are in words; for the current sample the leading outputs of both, the largest change
@@ -413,7 +414,8 @@ class CompareView(ChoosesLayer, ChoosesPopulation, SessionWidget):
         if what == "components":
             moved = self.maps.get("moved") or {"components": [], "before": [], "after": [], "change": []}
             data = {key: np.asarray(moved[key], dtype=np.float32) for key in ("before", "after", "change")}
-            return pd.DataFrame(data, index=pd.Index(list(moved["components"]), name="component", dtype="object"))
+            index = pd.Index(list(moved["components"]), name="component", dtype="object")
+            return with_labels(pd.DataFrame(data, index=index), self.labels)
         found = self.result if self.result is not None else _nothing()
         if what == "classes":
             return found.by_class()

@@ -131,7 +131,7 @@ function render({ model, el }) {
 
   state.on("picture", () => panes.take(state.get("picture")).then(draw));
   state.on("outputs", () => { drawSample(); tell(); });
-  state.on("maps", drawSample);
+  state.on(["maps", "labels"], drawSample);
   state.on("differences", () => {
     drawChanged();
     if (state.get("differences")?.summary) frame.say(state.get("differences").summary);

@@ -1,5 +1,5 @@
 // The components of a layer whose relevance changed most, with it under both models.
-import { address, array, bitmap, choice, h, number, replace, rove, signed, thumb } from "../common/index.js";
+import { array, bitmap, choice, h, nameOf, number, replace, rove, signed, thumb } from "../common/index.js";
 
 export function movedOf({ state, onpick }) {
   const layer = choice("Layer", (value) => state.put({ layer: value }));
@@ -25,9 +25,10 @@ export function movedOf({ state, onpick }) {
     const at = given.components.indexOf(chosen);
     const focused = list.contains(document.activeElement) ? [...list.children].indexOf(document.activeElement) : -1;
     replace(list, given.components.map((id, i) => {
-      const label = `${id}: relevance ${number(before[i])} to ${number(after[i])}, change ${signed(change[i])}`;
+      const known = state.get("labels")?.[id];
+      const label = `${id}${known ? ` · ${known}` : ""}: relevance ${number(before[i])} to ${number(after[i])}, change ${signed(change[i])}`;
       return h("div", { class: "wb-comp", role: "option", "data-id": id, "aria-selected": String(id === chosen), "aria-label": label, title: label, tabIndex: i === Math.max(0, at) ? 0 : -1, onclick: () => onpick(id) },
-        thumb(image, given.sheet, i, "wb-comp-picture"), h("span", { class: "wb-comp-name" }, address(id).name),
+        thumb(image, given.sheet, i, "wb-comp-picture"), h("span", { class: "wb-comp-name" }, nameOf(id, state.get("labels"))),
         h("span", { class: "wb-comp-share" }, h("span", { class: "wb-quiet" }, `${number(before[i])} → ${number(after[i])}`), " ", h("b", {}, signed(change[i]))),
         h("span", { class: "wb-comp-bar" }, h("i", { class: change[i] < 0 ? "wb-fall" : "wb-rise", style: { width: `${(100 * Math.abs(change[i])) / most}%` } })));
     }));
