@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from workbench.session.compared import compared
 from workbench.session.deliver import deliver
 from workbench.session.lane import Job, Lane
 from workbench.widgets import linking, wire
-from workbench.widgets.base import SessionWidget, on, register_widget
-from workbench.widgets.compare_answers import CompareAnswers, facts_of, report_of
+from workbench.widgets.base import on, register_widget
+from workbench.widgets.compare_against import Against, sessions_of
+from workbench.widgets.compare_answers import CompareAnswers, report_of
 from workbench.widgets.compare_still import still_of
 from workbench.widgets.esm import css, esm
 from workbench.widgets.heat_answers import HeatAnswers
@@ -41,7 +42,7 @@ _RECORDED_VARIANTS = 4
 
 
 @register_widget("compare", shows=Reevaluation)
-class CompareView(ChoosesLayer, ChoosesPopulation, ShowsLabels, SessionWidget):
+class CompareView(ChoosesLayer, ChoosesPopulation, ShowsLabels, Against):
     """A base model beside a variant, differences first: one sample, those that changed among many, a re-evaluation.
 
     Shows what the variant's edits are in words; for the current sample the leading outputs of both, the largest change
@@ -77,17 +78,10 @@ class CompareView(ChoosesLayer, ChoosesPopulation, ShowsLabels, SessionWidget):
     ).tag(sync=True)
     component = traitlets.Any(None, allow_none=True, help="Selected component, or None.").tag(sync=True)
     samples = traitlets.Any((), help='Chosen samples: the population "selected".').tag(sync=True, **linking.members)
-    variant = traitlets.Unicode("", help="Name of the variant on show; empty where there is none.").tag(
-        sync=True, view=True
-    )
     n_moved = traitlets.Int(8, min=0, max=64, help="Components that are listed; 0 for none.").tag(sync=True, view=True)
     kind = traitlets.Enum(
         ["all", "lost", "gained", "other"], "all", help="Which samples are listed, by what became of the decision."
     ).tag(sync=True, view=True)
-    base = traitlets.Unicode("", help="Name of the base.").tag(sync=True)
-    variants = traitlets.List(
-        traitlets.Dict(), help="Open variants: name, changes in words, digest, warnings, is_open."
-    ).tag(sync=True)
     n_samples = traitlets.Int(0, help="Samples of the data set.").tag(sync=True)
     picture = traitlets.Dict(help="Sample, key, label and the JPEG of what the model saw.").tag(
         sync=True, **wire.arrays
@@ -110,7 +104,7 @@ class CompareView(ChoosesLayer, ChoosesPopulation, ShowsLabels, SessionWidget):
         """Both models on the current sample, once it is there."""
         self._reevaluation: Reevaluation | None = None
         self._first_report = source if isinstance(source, Reevaluation) else reevaluation
-        self._given = _sessions_of(against)
+        self._given = sessions_of(against)
         self._held: Any = None  # the variant on show, so that it lives as long as it is
         self._on_way: dict[str, tuple[dict[str, Any], Job]] = {}
         self._long = Lane(f"CompareView-population-{next(_numbers)}")
@@ -152,19 +146,6 @@ class CompareView(ChoosesLayer, ChoosesPopulation, ShowsLabels, SessionWidget):
         self._undo.append(self.session.on_variants(lambda: deliver(self._take_variants, key=(id(self), "variants"))))
         self._fetch_all()
 
-    @traitlets.validate("variant")
-    def _is_variant(self, proposal: Any) -> str:
-        name = proposal["value"]
-        known = {*self._sessions(), self.variant}
-        if name and name not in known:
-            if any(one["name"] == name for one in self.variants):  # listed still, but nobody held it any more
-                deliver(self._take_variants, key=(id(self), "variants"))
-            raise BadValueError(
-                f'No open variant "{name}".',
-                hint=f"There are {', '.join(sorted(known - {''})) or 'none'}: s.variant(name, edits) makes one.",
-            )
-        return name
-
     # The models -------------------------------------------------------------------------------------------------------
 
     @property
@@ -181,38 +162,6 @@ class CompareView(ChoosesLayer, ChoosesPopulation, ShowsLabels, SessionWidget):
             )
         self._reevaluation = found
         self.report = {} if found is None else report_of(found)
-
-    def _sessions(self) -> dict[str, Any]:
-        """What can be compared with now, by name."""
-        if self.session is None:
-            return {}
-        given = {name: one for name, one in self._given.items() if not one.is_closed}
-        return {**self.session.variants(), **given}
-
-    def _other(self) -> Any:
-        """The variant on show, held from now on; None where there is none that is open."""
-        found = self._sessions().get(self.variant) if self.variant else None
-        if found is not None and found is not self._held:
-            self._held = found
-            self.layers = self._answers.layers(found)
-            if self.layer and self.layer not in self.layers:
-                self.layer = ""
-        return found
-
-    def _take_variants(self, *, fetch: bool = True) -> None:
-        """List what is open. The one on show stays chosen, also when it is closed."""
-        if self._is_closed:
-            return
-        now = self._sessions()
-        facts = [facts_of(name, one, self.session) for name, one in now.items()]
-        if self.variant and self.variant not in now and self._held is not None:
-            facts.append(facts_of(self.variant, self._held, self.session, is_open=False))
-        self.variants = facts
-        if not self.variant and now:
-            told = [name for name in self.report.get("models", ())[1:] if name in now]
-            self.variant = told[-1] if told else next(reversed(now))  # observed: fetches
-        elif fetch:
-            self._fetch_all()
 
     def _take_tags(self) -> None:
         if not self._is_closed:
@@ -533,26 +482,6 @@ class CompareView(ChoosesLayer, ChoosesPopulation, ShowsLabels, SessionWidget):
         if self.session is None:
             return f"{len(self.report.get('models', ()))} models re-evaluated"
         return f"{self.variant or 'no variant'} against {self.base}, sample {self.sample}"
-
-
-def _sessions_of(against: Any) -> dict[str, Any]:
-    """Sessions that were given, by their names."""
-    if against is None:
-        return {}
-    if isinstance(against, Mapping):
-        named = [(str(name), one) for name, one in against.items()]
-    else:
-        many: Sequence[Any] = against if isinstance(against, (list, tuple)) else [against]
-        named = [(str(getattr(one, "name", "")), one) for one in many]
-    found: dict[str, Any] = {}
-    for name, one in named:
-        if not hasattr(one, "compare") or not hasattr(one, "digests"):
-            raise BadValueError(
-                f"Models are compared by their sessions; got {type(one).__name__}.",
-                hint="CompareView(s, against=s.variant('fixed', correction.edits()))",
-            )
-        found[name if name not in found else f"{name} ({len(found) + 1})"] = one
-    return found
 
 
 def _nothing() -> Differences:
