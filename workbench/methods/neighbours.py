@@ -17,6 +17,7 @@ from torch import Tensor
 from workbench.core import check
 from workbench.core.errors import NotFiniteError, ShapeError
 from workbench.core.progress import Progress, SilentProgress
+from workbench.core.sampling import evenly
 
 __all__ = ["DISTANCES", "Neighbours", "Prepared", "exact_neighbours", "prepared", "trustworthiness"]
 
@@ -203,7 +204,7 @@ def trustworthiness(vectors: Prepared, position: np.ndarray, *, k: int = 15, mos
     if k < 1:
         return 1.0
     flat = torch.as_tensor(np.ascontiguousarray(position, np.float32)).to(vectors.rows.device)
-    products, looked_at = _Products(vectors), np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+    products, looked_at = _Products(vectors), evenly(n, most)
     excess = 0
     for rows in torch.from_numpy(looked_at).to(flat.device).split(max(1, 8_000_000 // n)):
         own = torch.arange(len(rows), device=flat.device), rows

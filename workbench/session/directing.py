@@ -14,6 +14,7 @@ from workbench.core.errors import BadValueError, DataError, NotFiniteError, Shap
 from workbench.core.ids import ComponentId
 from workbench.core.progress import Progress
 from workbench.core.results import ActivationTable, Direction, DirectionSet, ReferenceSet
+from workbench.core.sampling import evenly
 from workbench.models.hooks import record
 from workbench.session.tables import Tables
 from workbench.sweeps.references import Block, top_references
@@ -341,7 +342,7 @@ def _counterparts(data: Any, n: int) -> Iterator[tuple[str, np.ndarray, np.ndarr
         return
     pairs = getattr(data, "pairs", None)
     if pairs is not None:  # every sample twice in one data set
-        with_, without = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)[_spread(len(pairs), n)].T
+        with_, without = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)[evenly(len(pairs), n)].T
         if len(with_):
             yield str(data.artifact_name), with_, without, None
         return
@@ -352,13 +353,6 @@ def _counterparts(data: Any, n: int) -> Iterator[tuple[str, np.ndarray, np.ndarr
     planted = np.asarray(getattr(data, "planted", data.has_artifact[:, None]), dtype=bool)
     for place, name in enumerate(names):
         ids = np.flatnonzero(planted[:, place] & (planted.sum(1) == 1))
-        ids = ids[_spread(len(ids), n)]
+        ids = ids[evenly(len(ids), n)]
         if len(ids):
             yield str(name), ids, ids, clean
-
-
-def _spread(length: int, n: int) -> np.ndarray:
-    """At most `n` places of so many, evenly."""
-    if length == 0:
-        return np.zeros(0, np.int64)
-    return np.unique(np.linspace(0, length - 1, min(n, length)).round().astype(np.int64))

@@ -17,6 +17,7 @@ from workbench.core.corrections import Reevaluation
 from workbench.core.edits import Edits
 from workbench.core.errors import BadValueError, DamagedEntryError, ShapeError, StaleError
 from workbench.core.results import Edit
+from workbench.core.sampling import evenly
 from workbench.data.base import Dataset
 from workbench.methods.correction.base import directions_of
 from workbench.methods.correction.right_reasons import mask_facts
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Revising", "StoredCheckpoint"]
 
-_VERSION = 2
+_VERSION = 3
 
 
 class StoredCheckpoint:
@@ -237,9 +238,7 @@ class _Question:
         self.directions = [] if cav is None else directions_of(session, cav, "reevaluate")
         self.layer = self.directions[0].layer if self.directions else ""
         self.pooling = self.directions[0].pooling if self.directions else "max"
-        n = check.positive("n_explained", n_explained)
-        at = np.linspace(0, len(self.clean_ids) - 1, min(n, len(self.clean_ids)))
-        self.explained = np.unique(at.round().astype(int))
+        self.explained = evenly(len(self.clean_ids), check.positive("n_explained", n_explained))
         self.masks = masks if masks is not None else self.artifact
         vectors = [digest_of(np.ascontiguousarray(d.vector, np.float32).view(np.int32)) for d in self.directions]
         self.facts = {

@@ -17,6 +17,7 @@ from workbench.attribution.rules import Composite
 from workbench.attribution.zennit_text import zennit_digest
 from workbench.core import check
 from workbench.core.errors import BadValueError, DataError, UnknownSampleError
+from workbench.core.sampling import evenly
 from workbench.core.words import count
 from workbench.store.recipe import Recipe
 from workbench.sweeps.reader import reading_threads
@@ -253,7 +254,7 @@ def measured(plan: SweepPlan, handle: ModelHandle, data: Dataset | None = None) 
 
 def _reading_time(data: Dataset, samples: np.ndarray) -> float:
     """Seconds that one input takes to be read; those that cannot be read are none of our business here."""
-    chosen = samples[np.unique(np.linspace(0, len(samples) - 1, 4).astype(int))]
+    chosen = samples[evenly(len(samples), 4)]
     started = time.perf_counter()
     for sample in chosen.tolist():
         with suppress(DataError):
@@ -290,8 +291,7 @@ def chosen_samples(samples: Any, n: int) -> np.ndarray:
     if isinstance(samples, slice):
         ids = np.arange(n, dtype=np.int64)[samples]
     elif isinstance(samples, (int, np.integer)) and not isinstance(samples, bool):
-        wanted = min(check.positive("samples", int(samples)), n)
-        ids = np.unique(np.linspace(0, n - 1, wanted).round().astype(np.int64))
+        ids = evenly(n, check.positive("samples", int(samples)))
     else:
         ids = _ids(samples, n)
     if len(ids) == 0:

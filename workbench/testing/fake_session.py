@@ -23,6 +23,7 @@ from workbench.core.results import (
     Ranking,
     SanityCheck,
 )
+from workbench.core.sampling import evenly
 from workbench.session.compared import OpenVariants, chances, compared, in_words
 from workbench.session.decisions import DecisionBook
 from workbench.session.journal import PinBook
@@ -464,7 +465,7 @@ class FakeSession(FakeTables, FakeFindings):
         self._begin("differences")
         n = len(self.data)
         ids = np.arange(n) if samples is None else np.asarray(samples)
-        ids = np.unique(np.linspace(0, n - 1, min(int(ids), n)).round().astype(int)) if ids.ndim == 0 else ids
+        ids = evenly(n, int(ids)) if ids.ndim == 0 else ids
         progress.start("Outputs of fake", len(ids))
         rows = []
         for i in ids:

@@ -11,6 +11,7 @@ import numpy as np
 
 from workbench.core import check
 from workbench.core.errors import BadValueError, CancelledError, WorkbenchError
+from workbench.core.sampling import evenly
 from workbench.widgets import wire
 from workbench.widgets.heat_answers import HeatAnswers, share_inside
 
@@ -119,7 +120,7 @@ class DirectionAnswers:
         if self._mask_names is None:
             data = self.session.data
             n = len(data)
-            looked = np.unique(np.linspace(0, n - 1, min(n, _MASKED)).round().astype(int)).tolist() if n else []
+            looked = evenly(n, _MASKED).tolist()
             counts: dict[str, int] = {}
             for i in looked:
                 for name in self._masks_of(i):
@@ -415,8 +416,7 @@ class DirectionAnswers:
         if len(drawn) > _MOST_DRAWN:  # all that took part, and an even choice of the others
             part, rest = known[kind[known] > 0], known[kind[known] == 0]
             n = max(0, _MOST_DRAWN - len(part))
-            rest = rest[np.unique(np.linspace(0, len(rest) - 1, n).round().astype(int))] if n else rest[:0]
-            drawn = np.sort(np.concatenate([part, rest]))
+            drawn = np.sort(np.concatenate([part, rest[evenly(len(rest), n)]]))
         order = drawn[np.lexsort((drawn, -values[drawn]))]
         return {
             "direction": address,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.methods.directions.separation import auc, average_precision, class_auc, folds, hanley_mcneil
+from workbench.methods.directions.separation import auc, average_precision, cells, class_auc, folds, hanley_mcneil
 
 
 def slow_auc(scores, t):
@@ -83,3 +83,12 @@ def test_views_of_one_picture_are_held_out_together():
     part = folds(t, np.zeros(200, int), 4, seed=1, origins=origins)
     assert all(len(set(part[origins == o].tolist())) == 1 for o in range(40))
     assert np.ptp(np.bincount(part)) <= 5 and np.ptp(np.bincount(part[t])) <= 5
+
+
+def test_cells_are_numbered_by_stratum_then_by_concept():
+    rng = np.random.default_rng(3)
+    strata, t = rng.choice([-1, 2, 7], 60), rng.random(60) < 0.4
+    pairs = sorted(set(zip(strata.tolist(), t.tolist(), strict=True)))
+    slow = [pairs.index((s, on)) for s, on in zip(strata.tolist(), t.tolist(), strict=True)]
+    assert cells(strata, t).tolist() == slow
+    assert cells([0, 0], [True, True]).tolist() == [0, 0] and cells([], []).size == 0

@@ -100,6 +100,8 @@ class TrainedCorrection(Correction):
         Set it before fitting to see the curve so far after each epoch, from the thread of the work.
     """
 
+    result_version = 2
+
     curve_: TrainingCurve
     watch: Callable[[TrainingCurve], None] | None = None
     trains: str

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from workbench.core import check
 from workbench.core.corrections import CURVES, TrainingCurve
 from workbench.core.errors import BadValueError, DataError, NotFiniteError, ShapeError
+from workbench.core.sampling import evenly
 from workbench.methods.labels import labels_as_outputs
 
 if TYPE_CHECKING:
@@ -338,7 +339,7 @@ class _Run:
 
     def _curvature(self) -> float:
         """A bound of the second derivative of the task's loss by the weights of a head on mean activations."""
-        batch = self.rows.batch(self.train[np.linspace(0, len(self.train) - 1, min(512, len(self.train))).astype(int)])
+        batch = self.rows.batch(self.train[evenly(len(self.train), 512)])
         layer = self.trainee.handle.layers[self.trainee.layer or ""]
         pooled = layer.components_first(batch.value).mean(2)
         pooled = torch.cat([pooled, torch.ones_like(pooled[:, :1])], 1)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from workbench.core.errors import BadValueError, ShapeError
+from workbench.methods.directions.separation import cells
 
 __all__ = [
     "alignment",
@@ -31,7 +32,7 @@ __all__ = [
     "within_variance",
 ]
 
-_ROWS = 2048
+_ROWS = 1024
 
 
 def pattern(x: np.ndarray, t: ArrayLike, strata: ArrayLike | None = None) -> np.ndarray:
@@ -106,8 +107,10 @@ def combine(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     first = x[0].astype(dtype)  # seen from it constant units are exactly 0, and large offsets cost no digits
     total = np.zeros((len(weights), x.shape[1]))
     narrow = weights.astype(dtype)
+    seen = np.empty((min(_ROWS, len(x)), x.shape[1]), dtype)  # one block's room for all
     for a in range(0, len(x), _ROWS):
-        total += narrow[:, a : a + _ROWS] @ (x[a : a + _ROWS].astype(dtype, copy=False) - first)
+        block = x[a : a + _ROWS]
+        total += narrow[:, a : a + _ROWS] @ np.subtract(block, first, out=seen[: len(block)], dtype=dtype)
     rest = weights.sum(1, dtype=np.float64)
     rest[np.abs(rest) < 1e-9 * np.abs(weights).sum(1)] = 0
     return total + rest[:, None] * first
@@ -195,10 +198,10 @@ def bootstrap_weights(weights: np.ndarray, t: ArrayLike, strata: np.ndarray, n: 
     drawn.
     """
     rng = np.random.default_rng(seed)
-    cell = np.unique(np.stack([np.asarray(strata), np.asarray(t, dtype=np.int64)]), axis=1, return_inverse=True)[1]
+    cell = cells(strata, t)
     counts = np.zeros((n, len(weights)))
-    order = np.argsort(cell.ravel(), kind="stable")
-    for members in np.split(order, np.cumsum(np.bincount(cell.ravel()))[:-1]):
+    order = np.argsort(cell, kind="stable")
+    for members in np.split(order, np.cumsum(np.bincount(cell))[:-1]):
         if weights[members[0]] == 0:
             continue
         drawn = members[rng.integers(0, len(members), (n, len(members)))]
@@ -234,8 +237,7 @@ def within_variance(x: np.ndarray, t: ArrayLike, strata: np.ndarray, *, most: in
     rows = np.arange(len(x))
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(len(x), most, replace=False))
-    cells = np.stack([np.asarray(strata)[rows], np.asarray(t, dtype=np.int64)[rows]])
-    group = np.unique(cells, axis=1, return_inverse=True)[1].ravel()
+    group = cells(np.asarray(strata)[rows], np.asarray(t)[rows])
     order = np.argsort(group, kind="stable")
     part = np.asarray(x)[rows[order]].astype(np.float64)
     part -= part[0]

@@ -22,7 +22,7 @@ from workbench.methods.directions.estimators import (
     within_variance,
 )
 from workbench.methods.directions.filters import quick_ridge
-from workbench.methods.directions.separation import auc, average_precision, class_auc, folds, hanley_mcneil
+from workbench.methods.directions.separation import auc, average_precision, cells, class_auc, folds, hanley_mcneil
 
 if TYPE_CHECKING:
     from workbench.methods.directions.cav import CAV
@@ -263,7 +263,7 @@ def _other(method: CAV, seen: _Seen, reference_weights: np.ndarray) -> _Found:
 
 def _drawn(seen: _Seen, rng: np.random.Generator) -> np.ndarray:
     """A bootstrap sample of rows, as many of each cell as there are."""
-    cell = np.unique(np.stack([seen.strata, seen.t.astype(np.int64)]), axis=1, return_inverse=True)[1].ravel()
+    cell = cells(seen.strata, seen.t)
     order = np.argsort(cell, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(cell))[:-1])
     return np.concatenate([m[rng.integers(0, len(m), len(m))] for m in members])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["auc", "average_precision", "class_auc", "folds", "hanley_mcneil"]
+__all__ = ["auc", "average_precision", "cells", "class_auc", "folds", "hanley_mcneil"]
 
 
 def auc(scores: ArrayLike, t: ArrayLike, strata: ArrayLike | None = None) -> float:
@@ -88,6 +88,12 @@ def class_auc(t: ArrayLike, class_: ArrayLike) -> float:
     return max(0.5, auc(share, t) + equal / 2)
 
 
+def cells(strata: ArrayLike, t: ArrayLike) -> np.ndarray:
+    """(sample,) int64 numbers, from 0, of the cells of equal stratum and `t`; those of the lowest stratum first."""
+    stratum = np.unique(np.asarray(strata), return_inverse=True)[1].ravel()
+    return np.unique(2 * stratum + np.asarray(t, dtype=bool), return_inverse=True)[1].ravel()
+
+
 def folds(t: ArrayLike, strata: np.ndarray, n: int, *, seed: int, origins: np.ndarray | None = None) -> np.ndarray:
     """(sample,) int: which of `n` parts each sample is held out in; each part has its share of every cell.
 
@@ -97,7 +103,7 @@ def folds(t: ArrayLike, strata: np.ndarray, n: int, *, seed: int, origins: np.nd
     _, first, which = np.unique(
         np.arange(len(t)) if origins is None else origins, return_index=True, return_inverse=True
     )
-    cell = np.unique(np.stack([strata, t])[:, first], axis=1, return_inverse=True)[1].ravel()
+    cell = cells(strata[first], t[first])
     order = np.lexsort((np.random.default_rng(seed).random(len(cell)), cell))
     part = np.empty(len(cell), np.int64)
     part[order] = np.arange(len(cell)) % n

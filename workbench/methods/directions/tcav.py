@@ -10,6 +10,7 @@ import numpy as np
 from workbench.core import check
 from workbench.core.errors import BadValueError
 from workbench.core.results import SENSITIVITY_NUMBERS, ConceptSensitivity, Direction
+from workbench.core.sampling import evenly
 from workbench.methods.base import Method, Source, register_method
 from workbench.methods.directions.cav import CAV
 from workbench.methods.directions.estimators import combine, pattern_weights
@@ -72,7 +73,7 @@ class TCAV(Method):
     result_ : ConceptSensitivity
     """
 
-    result_version = 1
+    result_version = 2
 
     def __init__(
         self,
@@ -216,8 +217,7 @@ class TCAV(Method):
                 raise BadValueError(
                     f'No sample has the label "{ctx.model.class_name(output)}".', hint="Say samples=[...]."
                 )
-            chosen = np.unique(np.linspace(0, len(ids) - 1, min(self.n_samples, len(ids))).round().astype(int))
-            found.append((output, ids[chosen]))
+            found.append((output, ids[evenly(len(ids), self.n_samples)]))
         return found
 
     def _slopes(self, ctx: Context, layer: str, vectors: np.ndarray, output: int, ids: np.ndarray) -> Slopes:

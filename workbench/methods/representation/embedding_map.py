@@ -77,7 +77,7 @@ class EmbeddingMap(Method, Embeds):
         Coordinates, 0 to 1.
     """
 
-    result_version = 1
+    result_version = 2
 
     def __init__(
         self,

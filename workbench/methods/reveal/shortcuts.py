@@ -13,6 +13,7 @@ from workbench.core import check
 from workbench.core.errors import BadValueError, WorkbenchError
 from workbench.core.findings import Evidence, Finding, Findings
 from workbench.core.progress import Progress, SilentProgress
+from workbench.core.sampling import evenly
 from workbench.core.words import count
 from workbench.data.pasted import Pasted
 from workbench.methods.base import Method, Source, register_method
@@ -112,6 +113,8 @@ class Shortcuts(Method):
         The same as findings of the kind ``group``, for `AuditPanel`.
     """
 
+    result_version = 2
+
     def __init__(
         self, layer: str, *, classes: Any = None, pooling: str = "mean", n_others: int = 96, note: str = ""
     ):  # fmt: skip
@@ -138,8 +141,7 @@ class Shortcuts(Method):
             if not len(others):
                 left.append(f"All samples are taken for {ctx.model.class_name(index)}.")
                 continue
-            at = np.linspace(0, len(others) - 1, min(self.n_others, len(others))).round().astype(int)
-            found += self._of_class(ctx, index, groups, others[np.unique(at)])
+            found += self._of_class(ctx, index, groups, others[evenly(len(others), self.n_others)])
         self._finish(ctx, sorted(found, key=lambda one: (-one.effect, one.class_, one.group)), left)
         return self
 
