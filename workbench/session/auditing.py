@@ -15,7 +15,7 @@ from workbench.core.progress import Progress
 from workbench.methods.columns import named
 from workbench.methods.labels import labels_as_outputs
 from workbench.methods.neighbours import exact_neighbours
-from workbench.methods.reveal import suspects
+from workbench.methods.reveal import suspect_components, suspects
 from workbench.session.decisions import Decision, DecisionBook, decide, undo
 from workbench.session.samples import Samples
 
@@ -243,16 +243,18 @@ class Auditing(Samples):
         found: list[Finding] = []
         if "redundant" in kinds and values.shape[1] > 1:
             near: Neighbours = exact_neighbours(values.T, min(8, values.shape[1] - 1), progress=self.progress)
-            found += suspects.redundant_findings(layer, near.ids, near.distance, references, n=n, recipe=recipe)
-        silent = suspects.silent_findings(layer, values, n=values.shape[1], recipe=recipe)
+            found += suspect_components.redundant_findings(
+                layer, near.ids, near.distance, references, n=n, recipe=recipe
+            )
+        silent = suspect_components.silent_findings(layer, values, n=values.shape[1], recipe=recipe)
         if "unclear" in kinds:
             looks_at = self._last_layer(layer)
             last = self.activations(looks_at)
-            looks = suspects.unit_rows(np.asarray(last.values), np.asarray(last.is_valid))
+            looks = suspect_components.unit_rows(np.asarray(last.values), np.asarray(last.is_valid))
             skip = {one.subject for one in silent}
             usable = np.array([f"{layer}/unit/{i}" not in skip for i in range(len(references))])
             shown = np.where(usable[:, None], references, -1)
-            found += suspects.unclear_findings(layer, looks, shown, looks_at, n=n, recipe=recipe)
+            found += suspect_components.unclear_findings(layer, looks, shown, looks_at, n=n, recipe=recipe)
         return found + (silent[:n] if "silent" in kinds else [])
 
     def _head(self) -> str:

@@ -11,7 +11,7 @@ from workbench.core.errors import UnknownLayerError
 from workbench.core.findings import KINDS, Findings, checked
 from workbench.core.progress import SilentProgress
 from workbench.core.results import ActivationTable, Atlas, ConceptSensitivity, PointMap
-from workbench.methods.reveal import suspects
+from workbench.methods.reveal import suspect_components, suspects
 from workbench.session.decisions import decide, undo
 from workbench.session.lane import current_job
 
@@ -42,7 +42,7 @@ class FakeFindings:
         correlation = np.corrcoef(values.T + 1e-9 * np.random.default_rng(1).normal(size=values.T.shape))
         np.fill_diagonal(correlation, -1)
         alike = np.argsort(-correlation, axis=1, kind="stable")[:, :3]
-        looks = suspects.unit_rows(values, np.ones(len(ids), bool))
+        looks = suspect_components.unit_rows(values, np.ones(len(ids), bool))
         recipe = f"recipe-{layer}"
         found = [
             *suspects.group_findings(groups, of_class, layer, relevance=values, recipe=recipe),
@@ -51,10 +51,12 @@ class FakeFindings:
                 ids, near, labels, self.data.origins, self._classes, layer, least=0.4, n=8, recipe=recipe,
                 predicted=["" if i % 3 == 1 else self._classes[labels[i]] for i in ids],
             ),
-            *suspects.redundant_findings(layer, alike, 0.3 * (1 - np.take_along_axis(correlation, alike, 1)) - 0.2,
-                                         references, n=3, recipe=recipe),
-            *suspects.unclear_findings(layer, looks, references, layer, n=4, recipe=recipe),
-            *suspects.silent_findings(layer, values, recipe=recipe),
+            *suspect_components.redundant_findings(
+                layer, alike, 0.3 * (1 - np.take_along_axis(correlation, alike, 1)) - 0.2, references, n=3,
+                recipe=recipe,
+            ),
+            *suspect_components.unclear_findings(layer, looks, references, layer, n=4, recipe=recipe),
+            *suspect_components.silent_findings(layer, values, recipe=recipe),
         ]  # fmt: skip
         kept = [one for kind in KINDS for one in [f for f in found if f.kind == kind][:n] if kind in kinds]
         left = ("direction: no direction is known.",) if "direction" in kinds else ()

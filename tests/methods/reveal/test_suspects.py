@@ -1,4 +1,4 @@
-"""What deserves a look, from tables with planted faults; votes, margins and clarity against their slow twins."""
+"""Samples that deserve a look, from tables with planted faults; votes and margins against their slow twins."""
 
 from __future__ import annotations
 
@@ -33,39 +33,6 @@ def test_margins_are_of_probabilities():
     p = np.exp(logits[0]) / np.exp(logits[0]).sum()
     found = suspects.margins(logits, np.array([2, 0, -1]))
     assert found[0] == pytest.approx(p[2] - p[0]) and 0 < found[1] < 1 and np.isnan(found[2])
-
-
-def test_clarity_is_the_mean_over_pairs():
-    looks = suspects.unit_rows(np.random.default_rng(0).standard_normal((12, 5)), np.arange(12) != 3)
-    assert not looks[3].any()
-    references = np.array([[0, 1, 2, -1], [4, 5, 6, 7], [8, -1, -1, -1]])
-    found = suspects.clarity(looks, references)
-    pairs = [looks[a] @ looks[b] for a in (0, 1, 2) for b in (0, 1, 2) if a != b]
-    assert found[0] == pytest.approx(np.mean(pairs)) and np.isnan(found[2])
-
-
-def test_clear_and_unclear_components():
-    rng = np.random.default_rng(0)
-    centres = 4 * rng.standard_normal((4, 8))
-    values = np.repeat(centres, 30, axis=0) + rng.standard_normal((120, 8))
-    references = np.array([[0, 1, 2, 3, 4, 5], [1, 31, 61, 91, 33, 65], [90, 91, 92, 93, 94, 95]])
-    looks = suspects.unit_rows(values, np.ones(120, bool))
-    (found,) = suspects.unclear_findings("a", looks, references, "b")
-    assert found.subject == "a/unit/1" and found.score > 0.8 and "drawn at random" in found.reason
-    assert suspects.unclear_findings("a", looks[:3], references[:1, :2], "b") == [], "too few to compare with"
-
-
-def test_silent_and_redundant_components():
-    values = np.random.default_rng(0).random((2000, 4))
-    values[:, 1], values[:, 2] = 0.25, 0
-    values[7, 2] = 1
-    found = suspects.silent_findings("a", values)
-    assert [one.subject for one in found] == ["a/unit/1", "a/unit/2"] and "2 000 samples" in found[0].reason
-    near, far = np.array([[1], [0], [3], [2]]), np.array([[0.01], [0.01], [0.5], [0.5]])
-    references = np.array([[0, 1, 2], [1, 2, 3], [4, 5, -1], [6, 7, 8]])
-    (one,) = suspects.redundant_findings("a", near, far, references)
-    assert one.subject == "a/unit/1" and one.evidence[1].components == ("a/unit/0",)
-    assert "2 of 3 references" in one.evidence[0].text and one.counter[0].samples == (0, 3)
 
 
 def groups(sizes, seed=0):

@@ -1,4 +1,4 @@
-"""What deserves a look, from tables alone: arrays in, findings out; no model and no torch.
+"""Samples that deserve a look, from tables alone: arrays in, findings out; no model and no torch.
 
 Each function reads one kind of table (groups of decisions, neighbours, projections, references) and gives findings with
 their reason in words, what speaks for them and what against. Sessions bring the tables.
@@ -15,28 +15,26 @@ from workbench.core.findings import Evidence, Finding
 from workbench.core.words import count
 
 __all__ = [
-    "clarity",
     "direction_findings",
     "duplicate_findings",
     "group_findings",
     "label_findings",
     "margins",
     "outlier_findings",
-    "redundant_findings",
-    "silent_findings",
-    "unclear_findings",
-    "unit_rows",
+    "first_few",
     "votes",
 ]
 
 SHOWN = 6
 """Samples that go with one piece of evidence."""
 
-COPY = 0.98
-"""Components with this correlation are copies of one another."""
-
 _LEAST_OF_GROUP = 3
 _MOST_OF_CLASS = 0.6
+
+
+def first_few(ids: np.ndarray) -> tuple[int, ...]:
+    """The samples that go with one piece of evidence, of those that could."""
+    return tuple(int(i) for i in ids[:SHOWN])
 
 
 # Groups of decisions --------------------------------------------------------------------------------------------------
@@ -79,11 +77,11 @@ def group_findings(
         share = n / int(laid.sum())
         units, words = _units_apart(relevance, members, index[laid & ~inside], layer)
         evidence = [
-            Evidence(f"{own:.0%} of their nearest neighbours in relevance are among themselves.", _ids(members)),
+            Evidence(f"{own:.0%} of their nearest neighbours in relevance are among themselves.", first_few(members)),
             *([Evidence(words, components=units)] if units else []),
         ]
         way = "commonest" if group else "next commonest"
-        counter = (Evidence(f"{count(len(usual))} of the class are decided in the {way} way.", _ids(usual)),)
+        counter = (Evidence(f"{count(len(usual))} of the class are decided in the {way} way.", first_few(usual)),)
         made.append(
             Finding(
                 "group", int(members[0]), float(own * (1 - share)), f"SpRAy of {of_class} at {layer}, group {group}",
@@ -128,7 +126,7 @@ def outlier_findings(
                 f"It is taken for {of_class}, and its nearest decisions are {outlier[i] / max(middle, 1e-9):.1f} times "
                 "as far as usual for the class.",
                 (Evidence("The samples decided most like it.", tuple(near)),),
-                (Evidence(f"Typical samples taken for {of_class}.", _ids(typical)),),
+                (Evidence(f"Typical samples taken for {of_class}.", first_few(typical)),),
                 (int(index[i]),), "", "suspect", recipe,
             )
         )  # fmt: skip
@@ -247,7 +245,9 @@ def label_findings(
         near = neighbours[i][neighbours[i] >= 0]
         against = near[(labels[near] == other[i]) & (origins[near] != origins[i])][:SHOWN]
         with_it = near[(labels[near] == labels[i]) & (origins[near] != origins[i])][:SHOWN]
-        evidence = [Evidence(f"{share[i]:.0%} of its nearest samples at {layer} are {proposed}.", _ids(ids[against]))]
+        evidence = [
+            Evidence(f"{share[i]:.0%} of its nearest samples at {layer} are {proposed}.", first_few(ids[against]))
+        ]
         counter: list[Evidence] = []
         if np.isfinite(sure):
             text = f"The model prefers {label if sure > 0 else 'another class'} by {abs(sure):.2f} in probability."
@@ -258,7 +258,7 @@ def label_findings(
         words = f"{own[i]:.0%} of its nearest samples share its label."
         if not own[i]:
             words = "None of its nearest samples shares its label" + ("; these come next." if len(with_it) else ".")
-        counter.append(Evidence(words, _ids(ids[with_it])))
+        counter.append(Evidence(words, first_few(ids[with_it])))
         made.append(
             Finding(
                 "label", int(ids[i]), float(share[i] * (0.5 if np.isnan(sure) else (1 - sure) / 2)),
@@ -373,155 +373,11 @@ def direction_findings(
                 "direction", i, float(relative[i]), f"direction {direction.layer}/{direction.basis}/{direction.index}",
                 f"It lies at {relative[i]:.0%} of the way to the samples of {direction.concept}, without the tag.",
                 (Evidence(f"Samples of {direction.concept} that lie as far along.", _integers(shown)),),
-                (Evidence(f"Samples of its class that lie just below the border ({held}).", _ids(below)),),
+                (Evidence(f"Samples of its class that lie just below the border ({held}).", first_few(below)),),
                 (i,), "", direction.concept, "",
             )
         )  # fmt: skip
     return made
-
-
-# Components -----------------------------------------------------------------------------------------------------------
-
-
-def redundant_findings(
-    layer: str, neighbours: np.ndarray, distance: np.ndarray, references: np.ndarray, *, n: int = 50, recipe: str = ""
-) -> list[Finding]:
-    """Components that correlate with an earlier one by `COPY` or more.
-
-    Parameters
-    ----------
-    neighbours, distance : (component, neighbour)
-        The nearest others by correlation, and one minus that.
-    references : (component, reference) int
-        Samples; -1 for none.
-    """
-    made = []
-    for i in range(len(neighbours)):
-        near = [(int(j), 1 - float(d)) for j, d in zip(neighbours[i], distance[i], strict=True) if 0 <= j < i]
-        copies = [(j, r) for j, r in near if r >= COPY]
-        if not copies:
-            continue
-        j, r = copies[0]
-        shared = np.intersect1d(_known(references[i]), _known(references[j]))
-        union = np.union1d(_known(references[i]), _known(references[j]))
-        overlap = f"{len(shared)} of {len(_known(references[i]))} references are the same."
-        only = np.setdiff1d(union, shared)
-        made.append(
-            Finding(
-                "redundant", f"{layer}/unit/{i}", r, f"correlations at {layer}",
-                f"It correlates with unit {j} by {r:.3f} over the samples.",
-                (
-                    Evidence(overlap, _ids(shared)),
-                    Evidence("The components that it copies.", components=tuple(f"{layer}/unit/{k}" for k, _ in copies),
-                             values=tuple(round(v, 4) for _, v in copies)),
-                ),
-                (Evidence("References of one of the two alone." if len(only) else "All references are shared.",
-                          _ids(only)),),
-                (), "", f"copy of unit {j}", recipe,
-            )
-        )  # fmt: skip
-    return sorted(made, key=lambda one: -one.score)[:n]
-
-
-def silent_findings(layer: str, values: np.ndarray, *, n: int = 50, recipe: str = "") -> list[Finding]:
-    """Components that answer to all samples alike, or to fewer than one in a thousand.
-
-    Parameters
-    ----------
-    values : (sample, component) float
-    """
-    low, high = values.min(0), values.max(0)
-    constant = high - low <= 1e-6 * np.maximum(np.abs(high), 1e-12)
-    active = (values > 0).mean(0)
-    made = []
-    for i in np.flatnonzero(constant | ((active > 0) & (active < 1e-3))):
-        words = (
-            f"It is {high[i]:.3g} for all {count(len(values), 'sample')}." if constant[i]
-            else f"It is above zero for {active[i]:.2%} of {count(len(values), 'sample')}."
-        )  # fmt: skip
-        made.append(
-            Finding(
-                "silent", f"{layer}/unit/{i}", float(1 - active[i] * ~constant[i]), f"activations at {layer}", words,
-                (Evidence(words),), (Evidence("Other data may drive it."),), (), "", "silent", recipe,
-            )
-        )  # fmt: skip
-    return made[:n]
-
-
-def clarity(looks: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """(component,) mean cosine of all pairs of a component's references; NaN for fewer than two.
-
-    Parameters
-    ----------
-    looks : (sample, dim) float
-        What says which samples look alike: rows of unit length, or zeros.
-    references : (component, reference) int
-        Samples; -1 for none.
-    """
-    found = np.full(len(references), np.nan)
-    for i, row in enumerate(references):
-        ids = _known(row)
-        if len(ids) > 1:
-            rows = looks[ids]
-            total = rows.sum(0)
-            found[i] = (total @ total - (rows * rows).sum()) / (len(ids) * (len(ids) - 1))
-    return found
-
-
-def unclear_findings(
-    layer: str,
-    looks: np.ndarray,
-    references: np.ndarray,
-    looks_at: str,
-    *,
-    n: int = 50,
-    seed: int = 0,
-    recipe: str = "",
-) -> list[Finding]:
-    """Components whose references look no more alike than samples drawn at random.
-
-    Parameters
-    ----------
-    looks, references : see `clarity`
-    looks_at : str
-        The layer that `looks` was taken from.
-
-    Notes
-    -----
-    The limit is the mean of 200 random sets of the same size plus two of their standard deviations.
-    """
-    found = clarity(looks, references)
-    rng = np.random.default_rng(seed)
-    k = max((len(_known(row)) for row in references), default=0)
-    if k < 2 or len(looks) < 2 * k:
-        return []
-    drawn = np.stack([rng.choice(len(looks), k, replace=False) for _ in range(200)])
-    random = clarity(looks, drawn)
-    mean, limit = float(random.mean()), float(random.mean() + 2 * random.std())
-    made = []
-    for i in np.argsort(np.where(np.isnan(found), np.inf, found), kind="stable"):
-        if not found[i] < limit:
-            break
-        ids = _known(references[i])
-        made.append(
-            Finding(
-                "unclear", f"{layer}/unit/{i}", float(1 - max(0.0, (found[i] - mean) / max(1 - mean, 1e-9))),
-                f"references at {layer}",
-                f"Its strongest samples look alike by {found[i]:.2f}; samples drawn at random by {mean:.2f}.",
-                (Evidence("Its strongest samples.", _ids(ids)),),
-                (Evidence(f"What looks alike was judged by activations at {looks_at}, which may miss what it sees."),),
-                (), "", "unclear", recipe,
-            )
-        )  # fmt: skip
-    return made[:n]
-
-
-def unit_rows(values: np.ndarray, is_valid: np.ndarray) -> np.ndarray:
-    """(sample, dim) rows of unit length without the mean of all; zeros where a sample is not valid or has none."""
-    rows = np.where(is_valid[:, None], values, 0).astype(np.float64)
-    rows -= rows[is_valid].mean(0) if is_valid.any() else 0
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.where(is_valid[:, None] & (length > 0), rows / np.where(length > 0, length, 1), 0)
 
 
 # Inside ---------------------------------------------------------------------------------------------------------------
@@ -553,10 +409,6 @@ def _by(ids: np.ndarray, key: np.ndarray) -> np.ndarray:
 
 def _known(row: np.ndarray) -> np.ndarray:
     return row[row >= 0]
-
-
-def _ids(ids: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(i) for i in ids[:SHOWN])
 
 
 def _integers(ids: Sequence[int]) -> tuple[int, ...]:
