@@ -140,7 +140,7 @@ class Comparison(Result):
 
     def said(self, decision: int) -> str:
         """Name of a decision; of a single output by its sign."""
-        return _yes_or_no(decision) if len(self.before) == 1 else self.name_of(decision)
+        return yes_or_no(decision) if len(self.before) == 1 else self.name_of(decision)
 
     def summary(self) -> str:
         """What became of the decision, and which output changed most, in a sentence."""
@@ -275,7 +275,7 @@ class Differences(Result):
         change = after.astype(np.float64) - before
         _, place = np.unique(self.origins[self._known], return_inverse=True)
         total = np.bincount(place, weights=change)
-        low, high = _middle(total, np.bincount(place))
+        low, high = middle(total, np.bincount(place))
         p = mcnemar(int((total > 0).sum()), int((total < 0).sum()))
         return float(change.mean()), low, high, p
 
@@ -314,7 +314,7 @@ class Differences(Result):
 
     def name_of(self, decision: int) -> str:
         """Name of a decision; of a single output by its sign, its number where it has none, empty for -1."""
-        return _yes_or_no(decision) if len(self.outputs) == 1 else _named(self.classes, decision)
+        return yes_or_no(decision) if len(self.outputs) == 1 else _named(self.classes, decision)
 
     def summary(self) -> str:
         """What was gained and lost in a sentence or two."""
@@ -368,7 +368,7 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
     return found
 
 
-def _yes_or_no(decision: int) -> str:
+def yes_or_no(decision: int) -> str:
     return "" if decision < 0 else "yes" if decision else "no"
 
 
@@ -378,7 +378,7 @@ def _named(classes: tuple[str, ...], index: int) -> str:
     return str(classes[index]) if index < len(classes) else f"output {index}"
 
 
-def _middle(total: np.ndarray, count: np.ndarray) -> tuple[float, float]:
+def middle(total: np.ndarray, count: np.ndarray) -> tuple[float, float]:
     """Middle 95 % of the means of bootstrap samples of originals; the same at each call."""
     if len(total) < 2:
         return math.nan, math.nan
