@@ -20,6 +20,7 @@ from workbench.core.errors import (
     NotFiniteError,
     ShapeError,
     UnknownComponentError,
+    UnknownLabelError,
 )
 from workbench.data.torch_data import TorchData
 from workbench.models.card import Card
@@ -142,9 +143,9 @@ def test_what_the_output_does_not_have_is_refused():
         Target.logit(4).start(OUTPUT)
     with pytest.raises(BadValueError, match="names output 7"):
         Target.difference(0, 7).start(OUTPUT)
-    with pytest.raises(BadValueError, match="label for every sample"):
+    with pytest.raises(UnknownLabelError, match=r"names none of the model's outputs: inputs of the batch 1\."):
         Target.label().start(OUTPUT, labels=[0, -1, 2])
-    with pytest.raises(BadValueError, match="label for every sample"):
+    with pytest.raises(BadValueError, match="label of every sample"):
         Target.label().start(OUTPUT)
     with pytest.raises(BadValueError, match="names output 9"):
         Target.label().start(OUTPUT, labels=[0, 9, 2])

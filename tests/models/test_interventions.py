@@ -139,3 +139,76 @@ def test_no_unit_is_left_for_a_control(layers):
     all_of_them = [f"{LAYER}/unit/{i}" for i in range(layers[LAYER].n_components)]
     with pytest.raises(BadValueError, match="none is left for a control"):
         control_change([Intervention(all_of_them)], LAYER, layers, 0)
+
+
+# Controls where units are silent --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sparse(layers):
+    """Activations after a ReLU: of each sample about a third of the units are silent everywhere, others in others."""
+    rng = torch.Generator().manual_seed(5)
+    x = torch.randn(12, *layers[LAYER].shape, generator=rng).relu().double()
+    silent = torch.rand(12, layers[LAYER].n_components, generator=rng) < 0.35
+    silent[:, 1] = False
+    return x * ~silent[:, :, None, None]
+
+
+@pytest.mark.parametrize("operation", ["suppress", "boost", "project", "set", "add"])
+def test_controls_change_as_much_where_units_are_silent(layers, sparse, operation):
+    mine = [Intervention(f"{LAYER}/unit/1", operation, 1.0)]
+    wanted = (run(layers, sparse, *mine) - sparse).flatten(1).norm(dim=1)
+    assert (wanted > 0).all()
+    used = set()
+    for seed in range(8):
+        control = control_change(mine, LAYER, layers, seed)
+        change = control(sparse) - sparse
+        torch.testing.assert_close(change.flatten(1).norm(dim=1), wanted)
+        assert not control.is_empty.any() and not change[:, 1].any()
+        places = change.flatten(2).any(2)
+        assert (places.sum(1) == 1).all(), "as many others as there are units"
+        if operation == "suppress":
+            assert sparse.flatten(2).any(2)[places].all(), "among the active ones"
+        used |= set(places.nonzero()[:, 1].tolist())
+    assert len(used) > 2
+
+
+def test_a_control_of_a_sample_is_the_same_in_every_batch(layers, sparse):
+    mine = [Intervention([f"{LAYER}/unit/1", f"{LAYER}/unit/3"], "suppress", 0.5),
+            Intervention(f"{LAYER}/cav-x/0", "project")]  # fmt: skip
+    whole = control_change(mine, LAYER, layers, 4)(sparse)
+    alone = torch.cat([control_change(mine, LAYER, layers, 4)(one[None]) for one in sparse])
+    pairs = torch.cat([control_change(mine, LAYER, layers, 4)(part) for part in sparse.split(5)])
+    assert torch.equal(whole, alone) and torch.equal(whole, pairs)
+
+
+def test_a_control_keeps_its_unit_where_that_is_active(layers, sparse):
+    """One control is one choice of units, so that its mean over samples varies as that of a unit does."""
+    mine = [Intervention(f"{LAYER}/unit/1")]
+    everywhere = control_change(mine, LAYER, layers, 3)(sparse + 1) - (sparse + 1)
+    (first,) = everywhere.flatten(2).any(2).any(0).nonzero().flatten().tolist()
+    change = control_change(mine, LAYER, layers, 3)(sparse) - sparse
+    is_active = sparse[:, first].flatten(1).any(1)
+    assert 0 < is_active.sum() < len(sparse) and torch.equal(change[:, first].flatten(1).any(1), is_active)
+
+
+def test_where_nothing_else_is_active_the_control_says_so(layers, sparse):
+    alone = sparse.clone()
+    alone[:4, [i for i in range(layers[LAYER].n_components) if i != 1]] = 0
+    alone[4:6] = 0  # here the intervention changes nothing either
+    control = control_change([Intervention(f"{LAYER}/unit/1")], LAYER, layers, 0)
+    change = control(alone) - alone
+    assert control.is_empty.tolist() == [True] * 4 + [False] * 8 and not change[:6].any()
+
+
+def test_edits_that_commute_give_the_same_in_both_orders(layers, x):
+    one, two = Intervention(f"{LAYER}/unit/1", "suppress", 0.5), Intervention(f"{LAYER}/unit/2", "add", 3.0)
+    assert torch.equal(run(layers, x, one, two), run(layers, x, two, one))
+    twice = Intervention(f"{LAYER}/unit/1", "boost", 1.0)
+    torch.testing.assert_close(run(layers, x, one, twice), run(layers, x, twice, one))
+    across = np.eye(layers[LAYER].n_components)[[0, 2]]
+    layers.add_directions(LAYER, "cav-axes", across)
+    axes = [Intervention(f"{LAYER}/cav-axes/{i}", "project", 0.7) for i in (0, 1)]
+    torch.testing.assert_close(run(layers, x, *axes), run(layers, x, *axes[::-1]))
+    add = Intervention(f"{LAYER}/unit/1", "add", 1.0)
+    assert not torch.allclose(run(layers, x, one, add), run(layers, x, add, one)), "these do not commute"

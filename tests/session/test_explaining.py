@@ -8,15 +8,25 @@ import torch
 from PIL import Image
 from torch import nn
 
+import workbench as wb
 from workbench.attribution.crp import explain, heat
 from workbench.attribution.rules import composite
-from workbench.core.errors import BadValueError, DataError, NotFiniteError, OutOfBudgetError, ShapeError
+from workbench.core.effects import Intervention
+from workbench.core.errors import (
+    BadValueError,
+    DataError,
+    NotFiniteError,
+    OutOfBudgetError,
+    ShapeError,
+    UnknownLabelError,
+)
+from workbench.data.torch_data import TorchData
 from workbench.methods import ConceptAtlas
 from workbench.session.session import Session
 from workbench.store import Store
 from workbench.testing.context import SmallData
 from workbench.testing.nets import BiasFree, handle_of, randomised
-from workbench.testing.small import SMALL
+from workbench.testing.small import SMALL, Listed, small_net
 
 
 @pytest.fixture
@@ -195,3 +205,76 @@ def test_the_box_rule_by_name_takes_its_bounds_from_the_transform(open_small):
     boxed = composite("EpsilonGammaBox", low=-mean / std, high=(1 - mean) / std)
     by_name, by_hand = s.explain(3, rule="EpsilonGammaBox").heatmap, s.explain(3, rule=boxed).heatmap
     torch.testing.assert_close(by_name, by_hand)
+
+
+# Labels of the data's own numbers -------------------------------------------------------------------------------------
+
+
+class Letters(Listed):
+    """The small pictures in three classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.targets = [i % 3 for i in range(24)]
+
+
+@pytest.fixture
+def lettered(tmp_path):
+    """Sessions of one store whose data name classes e, b and a, and whose outputs are called a to f, or otherwise."""
+    opened = []
+
+    def make(names=("e", "b", "a"), outputs=tuple("abcdef"), n=6):
+        data = TorchData(Letters(), classes=names, name="letters")
+        options = {"store": tmp_path / "letters", "transform": SMALL, "classes": outputs}
+        opened.append(wb.open_session(small_net(n_classes=n), data, **options))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize("rule", [None, "gradient"])
+def test_the_output_that_a_label_names_is_explained(lettered, rule):
+    session = lettered()
+    found = session.explain([0, 1, 2], "label", rule=rule)
+    assert found.target.tolist() == [4, 1, 0] and found.labels == ("e", "b", "a")
+    assert found.target_text == "label"
+    for i, index in enumerate([4, 1, 0]):
+        torch.testing.assert_close(found.heatmap[i], session.explain(i, f"logit:{index}", rule=rule).heatmap[0])
+    part = [session.concept_maps(0, ["relu_b/unit/2"], target=t) for t in ("label", "logit:4", "logit:0")]
+    assert torch.equal(part[0], part[1]) and not torch.equal(part[0], part[2])
+    assert int(session.sanity_check(0, target="label").base.target[0]) == 4
+    assert int(session.explain_under(0, Intervention("relu_b/unit/2"), target="label").target[0]) == 4
+    other = lettered(outputs=tuple("fedcba")).explain([0, 1, 2], "label", rule=rule)
+    assert other.target.tolist() == [1, 4, 5], "not those that are stored for other names"
+
+
+def test_relevances_by_label_are_of_the_outputs_that_labels_name(lettered):
+    session = lettered()
+    table = session.relevances("relu_b", target="label")
+    assert table.target.tolist() == [[4, 1, 0][i % 3] for i in range(24)] and bool(table.is_valid.all())
+    one = session.explain(3, "logit:4", record=["relu_b"]).relevance["relu_b"][0]
+    np.testing.assert_allclose(table.values[3], one, rtol=1e-4, atol=1e-6)
+    assert lettered(outputs=tuple("fedcba")).relevances("relu_b", target="label").target.tolist()[:3] == [1, 4, 5]
+
+
+def test_samples_whose_label_names_no_output_are_no_part_of_a_sweep_by_label(lettered):
+    session = lettered(("e", "zzz", "a"))
+    plan = session.plan(["relu_b"], target="label")
+    assert plan.n_unnamed == 8 and plan.kinds == ("relevance",) and "without 8 samples whose label" in str(plan)
+    table = session.relevances("relu_b", target="label")
+    assert table.is_valid.tolist() == [i % 3 != 1 for i in range(24)] and table.target[[0, 2]].tolist() == [4, 0]
+    assert bool(session.activations("relu_b").is_valid.all()), "they are activated all the same"
+    with pytest.raises(UnknownLabelError, match=r"names none of the model's outputs: samples 1, 4\."):
+        session.explain([0, 1, 4], "label")
+    with pytest.raises(BadValueError, match="None of the 8 labels"):
+        session.sweep(["relu_b"], relevance=True, target="label", samples=[i for i in range(24) if i % 3 == 1])
+
+
+def test_a_single_output_belongs_to_no_label(lettered):
+    session = lettered(outputs=("a",), n=1)
+    with pytest.raises(UnknownLabelError, match="Target.top"):
+        session.explain(2, "label")
+    with pytest.raises(BadValueError, match="None of the 24 labels"):
+        session.relevances("relu_b", target="label")

@@ -8,6 +8,8 @@ import torch
 
 from workbench.core.effects import Intervention
 from workbench.core.errors import BadValueError, NotFiniteError, UnknownComponentError, UnknownLayerError
+from workbench.data.torch_data import TorchData
+from workbench.testing.small import SMALL, Listed, small_net
 
 LAYER = "relu_b"
 
@@ -200,3 +202,218 @@ def test_a_population_is_left_between_its_controls(open_small):
     job = session.submit(session.steer, Intervention("relu_a/unit/0"), see=lambda effect: job.cancel())
     job.wait(30)
     assert job.state == "cancelled" and hooks(session) == 0
+
+
+# Models that take no decision, or by the sign of one output ----------------------------------------------------------
+
+
+class Pairs(Listed):
+    """The small pictures in two classes, or with the numbers given."""
+
+    def __init__(self, labels=None):
+        super().__init__()
+        self.targets = [i % 2 for i in range(24)] if labels is None else list(labels)
+
+
+def one_output(open_small, labels=None, classes=("is there",), names=("no", "yes")):
+    net = small_net(n_classes=1)
+    with torch.no_grad():  # about as many above zero as below
+        net.head.weight.mul_(50)
+        rows = torch.cat([net(TorchData(Pairs(), classes=names, name="p", transform=SMALL).tensor(i)[None]) for i in
+                          range(24)])  # fmt: skip
+        net.head.bias.sub_(rows.sort(0).values[11:13].mean())
+    data = TorchData(Pairs(labels), classes=names, name="pairs")
+    return open_small(net, data, classes=classes)
+
+
+def outputs_of(session, edits=()):
+    other = session.variant("other", list(edits)) if edits else session
+    return torch.cat([other.model(session.data.tensor(i)[None]).cpu() for i in range(len(session.data))])
+
+
+def test_a_classifier_with_one_output_decides_by_its_sign(open_small):
+    session, mine = one_output(open_small), [Intervention(f"{LAYER}/unit/2"), Intervention(f"{LAYER}/unit/4")]
+    found = session.steer(mine, samples=24)
+    before, after = (outputs_of(session, edits)[:, 0].numpy() for edits in ((), session.edits(mine)))
+    flips, labels = (before > 0) != (after > 0), np.arange(24) % 2
+    assert 3 < flips.sum() < 21 and found.changed_share == flips.mean() and f"{100 * flips.mean():.1f} %" in str(found)
+    assert found.decision_before.tolist() == (before > 0).astype(int).tolist()
+    frame = found.accuracy()
+    assert list(frame.index) == ["no", "yes", "all"]
+    assert frame.loc["all", ["before", "after"]].tolist() == pytest.approx(
+        [((one > 0) == labels).mean() for one in (before, after)]
+    )
+    lost = ((before > 0) == labels) & ((after > 0) != labels)
+    worse = found.worse(24)
+    assert set(worse.index[worse["is_lost"]]) == set(np.flatnonzero(lost))
+    sign = 2 * labels - 1
+    np.testing.assert_allclose(found.margin_after, sign * after, rtol=1e-4, atol=1e-5)
+    row = worse.iloc[0]
+    assert {row["before"], row["after"]} == {"no", "yes"}
+    compared = session.differences(session.variant("steered", session.edits(mine)), samples=24)
+    assert compared.decision_before.tolist() == found.decision_before.tolist()
+    assert compared.decision_after.tolist() == found.decision_after.tolist()
+    assert compared.accuracy() == pytest.approx(tuple(frame.loc["all", ["before", "after"]]))
+
+
+@pytest.mark.parametrize("labels", [[i % 4 for i in range(24)], [-1] * 24])
+def test_a_regression_takes_no_decisions(open_small, labels):
+    """Also where nothing is known: that an output is a class is not taken for granted."""
+    session = one_output(open_small, labels, classes=("score",), names=())
+    found = session.steer(Intervention(f"{LAYER}/unit/2"), samples=24)
+    assert not found.has_decisions and set(found.decision_before) == set(found.decision_after) == {-1}
+    assert len(found.accuracy()) == 0 and len(found.worse()) == 0 and np.isnan(found.changed_share)
+    assert "no decisions" in found.summary() and set(found.labels) == {-1}
+    change = (outputs_of(session, session.edits(Intervention(f"{LAYER}/unit/2"))) - outputs_of(session))[:, 0]
+    np.testing.assert_allclose(found.change, change.numpy(), rtol=1e-4, atol=1e-5)
+
+
+# Labels of the data's own numbers -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lettered(open_small):
+    """Outputs a to f under data whose classes are e, b and a; or of other names."""
+
+    def make(names=("e", "b", "a"), outputs=tuple("abcdef")):
+        data = TorchData(Pairs([i % 3 for i in range(24)]), classes=names, name="letters")
+        return open_small(small_net(n_classes=6), data, classes=outputs)
+
+    return make
+
+
+def test_labels_are_compared_with_the_outputs_that_they_name(lettered):
+    session = lettered()
+    found = session.steer(Intervention(f"{LAYER}/unit/2"), samples=24, target="label", controls=2)
+    right = np.array([[4, 1, 0][i % 3] for i in range(24)])
+    assert found.labels.tolist() == right.tolist() == session.label_outputs().tolist()
+    before, after = (outputs_of(session, e).numpy() for e in ((), session.edits(Intervention(f"{LAYER}/unit/2"))))
+    rows = np.arange(24)
+    np.testing.assert_allclose(found.before, before[rows, right], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.after, after[rows, right], rtol=1e-5, atol=1e-6)
+    frame = found.accuracy()
+    assert sorted(frame.index[:-1]) == ["a", "b", "e"]
+    for name, index in (("e", 4), ("b", 1), ("a", 0)):
+        assert frame.loc[name, "before"] == (before[right == index].argmax(1) == index).mean()
+    for name, one in (("before", before), ("after", after)):
+        rest = one.copy()
+        rest[rows, right] = -np.inf
+        np.testing.assert_allclose(getattr(found, f"margin_{name}"), one[rows, right] - rest.max(1), atol=1e-5)
+    base = session.leave_one_out(2, LAYER, n=1, target="label")
+    assert base.name == "a" and base.score == pytest.approx(before[2, 0], abs=1e-6)
+
+
+def test_samples_whose_label_names_no_output_are_left_out_of_what_follows_labels(lettered):
+    session = lettered(("e", "zzz", "a"))
+    found = session.steer(Intervention(f"{LAYER}/unit/2"), samples=24, target="label", controls=0)
+    assert found.samples.tolist() == [i for i in range(24) if i % 3 != 1] and found.is_complete
+    assert found.n_left_out == 8 and "8 left out, whose label names no output" in found.summary()
+    top = session.steer(Intervention(f"{LAYER}/unit/2"), samples=24, controls=0)
+    assert len(top.samples) == 24 and top.labels[1] == -1 and top.accuracy().loc["all", "samples"] == 16
+    with pytest.raises(BadValueError, match="None of the labels of 2 samples names an output"):
+        session.steer(Intervention(f"{LAYER}/unit/2"), samples=[1, 4], target="label")
+
+
+def test_other_names_of_the_outputs_are_another_result(lettered):
+    first = lettered().steer(Intervention(f"{LAYER}/unit/2"), samples=24, target="label", controls=0)
+    second = lettered(outputs=tuple("fedcba")).steer(
+        Intervention(f"{LAYER}/unit/2"), samples=24, target="label", controls=0
+    )
+    assert first.recipe != second.recipe and not np.array_equal(first.before, second.before)
+
+
+# What is known of linear heads ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["input_x_gradient", "EpsilonPlusFlat"])
+def test_suppressing_all_active_units_before_a_linear_head_takes_away_the_sum_of_their_relevances(open_small, rule):
+    """By LRP where the head has no bias, whose share of the score would else lie on the units as well."""
+    net = small_net()
+    if rule == "EpsilonPlusFlat":
+        torch.nn.init.zeros_(net.head.bias)
+    small = open_small(net)
+    for sample in (0, 3, 7):
+        shown = small.explain(sample, rule=rule, record=["pool"])
+        index, relevance = int(shown.target[0]), np.asarray(shown.relevance["pool"][0], np.float64)
+        active = np.flatnonzero(np.asarray(shown.activation["pool"][0]) > 0)
+        assert 1 < len(active)
+        one = Intervention([f"pool/unit/{i}" for i in active])
+        found = small.steer(one, samples=[sample], target=f"logit:{index}", controls=0)
+        assert found.change[0] == pytest.approx(-relevance[active].sum(), rel=1e-4, abs=1e-5)
+
+
+def test_the_effect_on_a_linear_head_is_linear_in_the_strength(small):
+    strengths = np.linspace(0, 1, 6)
+    found = np.array([
+        small.steer(Intervention("pool/unit/2", "suppress", float(s)), samples=12, target="logit:1", controls=0).change
+        for s in strengths
+    ])  # fmt: skip
+    assert np.abs(found[-1]).max() > 1e-3
+    np.testing.assert_allclose(found, strengths[:, None] * found[-1], atol=1e-6)
+    steps = np.diff(found, axis=0)
+    assert ((steps >= -1e-7).all(0) | (steps <= 1e-7).all(0)).all(), "monotone for each sample"
+
+
+def test_controls_of_a_null_effect_are_centred_at_zero(small):
+    """A step that no output sees: the controls, as long in random directions, move it to both sides alike."""
+    weight = small.model.module.head.weight.detach().double().numpy()
+    vector = np.linalg.svd(weight)[2][-1]
+    assert np.abs(weight @ vector).max() < 1e-6
+    small.model.layers.add_directions("pool", "cav-null", vector[None])
+    found = small.steer(Intervention("pool/cav-null/0", "add", 1.0), samples=12, target="logit:1", controls=100)
+    np.testing.assert_allclose(found.change, 0, atol=1e-6)
+    means = found.control.mean(1)
+    assert means.std() > 0.05 and abs(means.mean()) < 3 * means.std() / 10
+    assert not found.is_beyond_control and found.empty_share == 0
+    assert np.abs(weight[1]).max() * 2 > means.max() > 0 > means.min()
+
+
+def test_controls_are_of_equal_size_and_the_same_in_every_batch(small):
+    """Each control's change, seen as a change of the score by a head that is linear in it."""
+    mine = Intervention(f"{LAYER}/unit/2")
+    whole = small.steer(mine, samples=24, controls=4)
+    assert whole.control.shape == (4, 24) and whole.empty_share == 0
+    some = small.steer(mine, samples=[3, 17], controls=4)
+    np.testing.assert_allclose(some.control, whole.control[:, [3, 17]], atol=1e-6)
+    assert (np.abs(whole.control[:, np.abs(whole.change) > 1e-6]) > 0).all()
+
+
+def test_where_no_other_unit_is_active_there_is_no_control(open_small):
+    session = open_small()
+    with torch.no_grad():
+        session.model.module.b.bias.copy_(torch.full((7,), -1e6))
+        session.model.module.b.bias[2] = 1.0
+    found = session.steer(Intervention(f"{LAYER}/unit/2"), samples=6, controls=3)
+    assert np.isnan(found.control).all() and found.empty_share == 1 and np.isnan(found.control_band[0])
+    assert "100 % of the controls found nothing active to change" in found.summary()
+
+
+# Where it acts --------------------------------------------------------------------------------------------------------
+
+
+def test_a_region_of_the_picture(small):
+    one = Intervention(f"{LAYER}/unit/2", region={"x": 0, "y": 0.5, "width": 0.5, "height": 0.5})
+    found = small.steer(one, samples=24, target="logit:1", controls=2)
+    other = small.variant("part", small.edits(one))
+    for i in (0, 5):
+        x, seen = small.data.tensor(i)[None], []
+
+        def change(module, args, output):
+            output = output.clone()
+            output[:, 2, 6:, :6] = 0
+            return output
+
+        held = small.model.module.relu_b.register_forward_hook(change)
+        expected = small.model(x).cpu()[0]
+        held.remove()
+        assert found.after[i] == pytest.approx(float(expected[1]), abs=1e-6)
+        torch.testing.assert_close(other.model(x).cpu()[0], expected)
+        rows = small.predict_under(i, one, n=4)
+        assert {row.index: row.after for row in rows}[1] == pytest.approx(float(expected[1]), abs=1e-6)
+        seen.append(small.explain_under(i, one).heatmap)
+        assert not torch.equal(seen[0], small.explain_under(i, Intervention(f"{LAYER}/unit/2")).heatmap)
+    whole = small.steer(Intervention(f"{LAYER}/unit/2"), samples=24, target="logit:1", controls=2)
+    assert whole.recipe != found.recipe and "in the region x 0 to 0.5" in repr(found)
+    assert "in the region" in other.changes()[0]
+    with pytest.raises(BadValueError, match="no places in the picture"):
+        small.steer(Intervention("head/unit/1", region=(0, 0, 1, 1)))

@@ -45,13 +45,13 @@ def edits_of(interventions: Sequence[Intervention], layers: LayerTable) -> list[
 
 
 def _scope(one: Intervention, basis: Basis) -> dict[str, Any]:
-    """Where an intervention acts, as options of its edits; nothing for everywhere, so that edits stay what they were."""
+    """Where an intervention acts, as options of its edits; none for everywhere, so that these stay what they were."""
     tokens, region = one.tokens, one.region
     if tokens is None and region is None and isinstance(basis, DirectionBasis) and basis.pooling == "token":
         tokens = "class"
     if region is not None:
         return {"region": list(region)}
-    return {} if tokens is None else {"tokens": tokens}
+    return {} if tokens in (None, "all") else {"tokens": tokens}
 
 
 def _on_units(one: Intervention, n: int) -> list[Edit]:

@@ -38,7 +38,7 @@ def check_scope(options: Mapping[str, Any], layer: Layer, layers: LayerTable) ->
         raise BadValueError(
             f'An edit of "{layer.name}" has no option "{unknown[0]}".', hint="There are tokens and region."
         )
-    if (tokens := options.get("tokens")) is not None:
+    if (tokens := options.get("tokens")) not in (None, "all"):
         check.one_of("tokens", tokens, TOKENS)
         if not is_sequence(layer):
             raise BadValueError(

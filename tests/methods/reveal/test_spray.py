@@ -8,8 +8,10 @@ import pytest
 import workbench as wb
 from workbench.core.errors import BadValueError, UnknownNameError
 from workbench.data.artifacts import patch
+from workbench.data.torch_data import TorchData
 from workbench.methods import Spray
 from workbench.methods.reveal.spray import class_index, on_grid
+from workbench.testing.small import SMALL, Listed, small_net
 
 N = 240
 
@@ -124,3 +126,27 @@ def test_a_grid_conserves_the_sum():
 
 def test_classes_by_number_and_name():
     assert class_index("b", ("a", "b"), 2) == 1 and class_index(np.int64(1), ("a", "b"), 2) == 1
+
+
+# Labels of the data's own numbers -------------------------------------------------------------------------------------
+
+
+class Letters(Listed):
+    """The small pictures in three classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.targets = [i % 3 for i in range(24)]
+
+
+@pytest.mark.parametrize("layer", [None, "relu_b"])
+def test_samples_of_a_class_are_those_whose_label_names_it(tmp_path, layer):
+    data = TorchData(Letters(), classes=("e", "b", "a"), name="letters")
+    options = {"store": tmp_path, "transform": SMALL, "classes": tuple("abcdef")}
+    with wb.open_session(small_net(n_classes=6), data, **options) as s:
+        for name, label in (("a", 2), ("e", 0)):
+            found = s.fit(Spray(name, layer, target="label", layout="pca", n_clusters=2, grid=4))
+            assert found.map_.index.tolist() == [i for i in range(24) if i % 3 == label]
+            assert set(found.map_.columns["label"]) == {name}
+        with pytest.raises(BadValueError, match="at least 5 samples; 0 are explained for f"):
+            s.fit(Spray("f", layer, target="label", layout="pca"))
