@@ -419,6 +419,57 @@ def test_what_is_expected_is_kept_with_when_it_was_written(session):
     panel.close()
 
 
+def test_an_intervention_keeps_its_scope(panel):
+    region = {"x": 0.25, "y": 0.5, "width": 0.5, "height": 0.25}
+    mine = [wb.Intervention("bn2/unit/17", region=region), wb.Intervention("bn2/unit/4", tokens="patches")]
+    panel.interventions = mine
+    assert panel.wait() and panel.active == mine
+    assert panel.interventions[0] == {**TOP, "region": region} and panel.interventions[1]["tokens"] == "patches"
+    assert panel.outputs["acts"] == [
+        {**{k: v for k, v in TOP.items() if k != "on"}, "region": region},
+        {"address": ["bn2/unit/4"], "operation": "suppress", "strength": 1.0, "tokens": "patches"},
+    ]
+    panel.keep("part")
+    code = panel.kept[0]["code"].removeprefix("part = s.variant('part', s.edits(").removesuffix("))")
+    assert eval(code, {"wb": wb}) == mine
+    html = panel.snapshot().html()
+    assert "1. suppress bn2/unit/17 (100 %) in the region x 0.25 to 0.75, y 0.5 to 0.75" in html
+    assert "2. suppress bn2/unit/4 (100 %) at the patches" in html
+
+
+def test_one_is_limited_to_the_selected_region_and_back(panel, session, monkeypatch):
+    region, page = {"x": 0.25, "y": 0.5, "width": 0.5, "height": 0.25}, Page(panel)
+    with pytest.raises(BadValueError, match="No region is selected"):
+        panel.only_in_region(0)
+    session.selection.region = region
+    assert panel.region == region
+    assert page.ask("region", {"index": 0})[0]["ok"]
+    assert panel.active == [wb.Intervention("bn2/unit/17", region=region)] and panel.wait()
+    panel.only_in_region(0)
+    assert panel.active == [wb.Intervention("bn2/unit/17")]
+    panel.undo()
+    assert panel.interventions[0]["region"] == region
+    panel.only_in_region(0, (0, 0, 0.5, 0.5))
+    assert panel.active[0].region == (0, 0, 0.5, 0.5)
+    panel._suppress(["bn2/unit/17"])
+    assert panel.active[1:] == [wb.Intervention("bn2/unit/17")], "the limited one stays as it is"
+    panel.interventions = [act(0, layer="head")]
+    with lenient(monkeypatch):
+        assert not page.ask("region", {"index": 0})[0]["ok"]
+    for index, message in ((0, "no places in the picture"), (7, "No intervention 7")):
+        with pytest.raises(BadValueError, match=message):
+            panel.only_in_region(index)
+
+
+def test_the_accuracy_has_an_interval(panel):
+    frame = panel.result.accuracy()
+    for row in panel.effect["accuracy"]:
+        assert row["change"] == pytest.approx(frame.loc[row["name"], "change"])
+        assert (row["low"], row["high"]) == pytest.approx(tuple(frame.loc[row["name"], ["low", "high"]]))
+    assert panel.effect["has_decisions"] and panel.effect["n_left_out"] == 0 == panel.effect["empty_share"]
+    assert " points)" in panel.snapshot().html()
+
+
 def test_an_edit_is_kept_as_a_variant_with_its_code(panel, session):
     page = Page(panel)
     answer, _ = page.ask("keep", {"name": "without 17"})
@@ -630,6 +681,16 @@ class TestShown:
         shown.page.keyboard.press("Enter")
         shown.settle()
         assert len(panel.interventions) == 2 and box.input_value() == ""
+
+    def test_one_is_limited_to_the_region_by_a_click(self, shown, panel, session):
+        button = shown.get_by_role("button", name="Only in the region, 17 of bn2")
+        assert not button.is_visible()
+        session.selection.region = {"x": 0.25, "y": 0.5, "width": 0.5, "height": 0.25}
+        button.click()
+        shown.get_by_role("button", name="x 25 % to 75 %, y 50 % to 75 %").wait_for()
+        assert panel.active[0].region == (0.25, 0.5, 0.5, 0.25) and panel.wait()
+        assert shown.locator(".wb-acc thead").inner_text().split() == [
+            "class", "n", "before", "after", "change", "95", "%"]  # fmt: skip
 
     def test_the_population_is_chosen(self, shown, panel, session):
         session.data.tag("<i>odd</i>", [1, 3])

@@ -15,7 +15,7 @@ from workbench.core.ids import ComponentId
 from workbench.session.deliver import deliver
 from workbench.session.lane import Job, current_job
 from workbench.widgets.base import on
-from workbench.widgets.steer_answers import acts_of, as_records, code_of
+from workbench.widgets.steer_answers import acts_of, as_records, code_of, intervention_of
 
 __all__ = ["Acting"]
 
@@ -33,6 +33,7 @@ class Acting:
         sample: Any
         target: Any
         component: Any
+        region: Any
         outputs: Any
         interventions: Any
         watch: Any
@@ -139,12 +140,38 @@ class Acting:
         return list(found.components)
 
     def _suppress(self, addresses: Sequence[str]) -> None:
-        known = {tuple(one["address"]) for one in self.interventions if one["operation"] == "suppress"}
+        known = {tuple(one["address"]) for one in self.interventions if _suppresses_all(one)}
         made = [a for a in addresses if (a,) not in known]
-        records = [{**one, "on": True, "strength": 1.0} if one["operation"] == "suppress"
+        records = [{**one, "on": True, "strength": 1.0} if _suppresses_all(one)
                    and len(one["address"]) == 1 and one["address"][0] in addresses else one
                    for one in self.interventions]  # fmt: skip
         self.interventions = [*records, *as_records(made)]
+
+    def only_in_region(self, index: int, region: Any = None) -> None:
+        """Limit an intervention to a part of the picture, or let it act everywhere again.
+
+        Parameters
+        ----------
+        index : int
+            Its place in the list.
+        region : (x, y, width, height) or mapping of these names, optional
+            Shares of the picture. Default: the selected region, or everywhere for one that is limited already.
+        """
+        if not 0 <= index < len(self.interventions):
+            raise BadValueError(f"No intervention {index}.", hint=f"There are {len(self.interventions)}, from 0.")
+        record = dict(self.interventions[index])
+        if region is None and record.pop("region", None) is None:
+            if (region := self.region) is None:
+                raise BadValueError("No region is selected.", hint="Draw one on the picture of a HeatmapViewer.")
+            record.pop("tokens", None)
+        made = as_records([record if region is None else {**record, "region": region}])
+        self.session.edits([intervention_of(made[0])])  # refuses a layer that has no places in the picture
+        self.interventions = [*self.interventions[:index], *made, *self.interventions[index + 1 :]]
+
+    @on("region", index=int)
+    def _on_region(self, index: int) -> dict[str, Any]:
+        self.only_in_region(index)
+        return {"index": index}
 
     @on("add", component=str)
     def _on_add(self, component: str) -> dict[str, Any]:
@@ -237,6 +264,11 @@ class Acting:
     def _kept(self, name: str) -> dict[str, Any]:
         self.keep(name)
         return {"name": name.strip(), "variable": _variable(name.strip())}
+
+
+def _suppresses_all(one: dict[str, Any]) -> bool:
+    """Whether a record suppresses its components wherever they are."""
+    return one["operation"] == "suppress" and not one.get("tokens") and not one.get("region")
 
 
 def _differ_in_strength(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> bool:

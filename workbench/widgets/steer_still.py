@@ -8,6 +8,7 @@ import numpy as np
 
 from workbench.core.effects import Intervention
 from workbench.widgets import wire
+from workbench.widgets.steer_answers import intervention_of
 from workbench.widgets.stills import Picture, Still, heat_legend, painted
 
 __all__ = ["NO_EVIDENCE", "still_of"]
@@ -48,7 +49,7 @@ def _asked(panel: Any) -> str:
 
 
 def _settings(panel: Any) -> list[str]:
-    made = [(Intervention(one["address"], one["operation"], one["strength"]), one["on"]) for one in panel.interventions]
+    made = [(intervention_of(one), one["on"]) for one in panel.interventions]
     return [
         f"{number}. {_named(panel, one)}{'' if is_on else ', switched off'}"
         for number, (one, is_on) in enumerate(made, 1)
@@ -70,7 +71,10 @@ def _notes(panel: Any) -> list[str]:
         return [*notes, NO_EVIDENCE]
     notes.append(f"Population: {effect['summary']}")
     if effect["accuracy"]:
-        rows = [f"{one['name']} {one['before']:.1%} to {one['after']:.1%} of {one['n']}" for one in effect["accuracy"]]
+        rows = [
+            f"{one['name']} {one['before']:.1%} to {one['after']:.1%} of {one['n']}{_range(one)}"
+            for one in effect["accuracy"]
+        ]
         notes.append(f"Accuracy: {'; '.join(rows[-1:] + rows[:-1][:6])}.")
     if effect["moved"] and effect["moved"]["components"]:
         moved = zip(effect["moved"]["components"][:4], effect["moved"]["change"][:4], strict=True)
@@ -80,6 +84,13 @@ def _notes(panel: Any) -> list[str]:
         lost = effect["worse"]["n_lost"]
         notes.append(f"Worst: samples {', '.join(map(str, effect['worse']['samples'][:6]))}; {lost} no longer right.")
     return notes
+
+
+def _range(row: dict[str, Any]) -> str:
+    """Between which numbers of points the change of the accuracy lies."""
+    if row["low"] is None or row["high"] is None:
+        return ""
+    return f" (change {100 * row['low']:+.1f} to {100 * row['high']:+.1f} points)"
 
 
 def _sized(pixels: np.ndarray) -> np.ndarray:

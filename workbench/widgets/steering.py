@@ -59,7 +59,8 @@ class SteeringPanel(ChoosesLayer, ChoosesPopulation, ShowsLabels, Acting, Sessio
     Parameters
     ----------
     source : Session, or Effect with `session`
-    interventions : list of Intervention, or of dictionaries with address, operation, strength and on
+    interventions : list of Intervention, or of dictionaries with address, operation, strength and on, perhaps tokens
+        and region
     **view
         `population`, `layer`, `watch`, `expected` and the other traits.
 
@@ -72,7 +73,7 @@ class SteeringPanel(ChoosesLayer, ChoosesPopulation, ShowsLabels, Acting, Sessio
 
     _esm = esm("steering")
     _css = css("steering")
-    follows = ("sample", "target", "component", "components", "samples")
+    follows = ("sample", "target", "component", "components", "samples", "region")
     stands_for = "sample"
 
     sample = traitlets.Any(None, allow_none=True, help="Id of the current sample, or None.").tag(sync=True)
@@ -85,9 +86,13 @@ class SteeringPanel(ChoosesLayer, ChoosesPopulation, ShowsLabels, Acting, Sessio
     components = traitlets.Any((), help="Chosen components, which are offered as a set.").tag(
         sync=True, **linking.members
     )
+    region = traitlets.Any(None, allow_none=True, help="Selected part of the picture, for an intervention.").tag(
+        sync=True
+    )
     samples = traitlets.Any((), help='Chosen samples: the population "selected".').tag(sync=True, **linking.members)
     interventions: Any = traitlets.List(
-        traitlets.Any(), help="What is done: address (a list), operation, strength, on; in their order."
+        traitlets.Any(),
+        help="What is done: address (a list), operation, strength, on, perhaps tokens, region; in order.",
     ).tag(sync=True, view=True)
     controls = traitlets.Int(8, min=0, max=100, help="Random controls that change as much.").tag(sync=True, view=True)
     watch = traitlets.List(traitlets.Int(min=0), help="Outputs that are always shown, by number.").tag(

@@ -12,7 +12,13 @@ const calledOf = (addresses, labels) => ({
 });
 
 // What is done, as payloads name what they were made under.
-export const activeOf = (records) => records.filter((one) => one.on).map(({ address, operation, strength }) => ({ address, operation, strength }));
+export const activeOf = (records) => records.filter((one) => one.on).map(({ address, operation, strength, tokens, region }) => ({ address, operation, strength, ...(tokens ? { tokens } : {}), ...(region ? { region: sidesOf(region) } : {}) }));
+const sidesOf = ({ x, y, width, height }) => ({ x, y, width, height });
+// Whether it suppresses its components wherever they are.
+export const suppressesAll = (one) => one.operation === "suppress" && !one.tokens && !one.region;
+
+const TOKENS = { class: "class token", patches: "patches", all: "all tokens" };
+const regionText = ({ x, y, width, height }) => `x ${percent(x)} to ${percent(x + width)}, y ${percent(y)} to ${percent(y + height)}`;
 
 function strengthText(operation, value) {
   if (operation === "boost") return `+${percent(value)}`;
@@ -58,11 +64,12 @@ export function listOf({ state, acts }) {
       oninput: () => { show(i); acts.drag(changed(i, { strength: Number(input.value) })); },
       onchange: () => acts.change(changed(i, { strength: Number(input.value) })) });
     const guard = h("div", { class: "wb-act-guard", hidden: true });
+    const region = h("button", { type: "button", class: "wb-button wb-small wb-act-region", hidden: true, onclick: () => acts.region(i) }, "Only in the region");
     const remove = button("close", "Remove", () => { acts.change(records().filter((_, k) => k !== i)); acts.focus(); }, { class: "wb-button wb-icon-only wb-bare" });
     const node = h("div", { class: "wb-act", role: "listitem" },
       h("label", { class: "wb-act-head" }, box, title, where), remove,
-      h("div", { class: "wb-act-what" }, select, input, value), guard);
-    return { node, box, title, where, select, input, value, guard, remove };
+      h("div", { class: "wb-act-what" }, select, input, value), region, guard);
+    return { node, box, title, where, select, input, value, guard, region, remove };
   }
 
   function operate(i, operation) {
@@ -100,7 +107,11 @@ export function listOf({ state, acts }) {
       row.box.checked = one.on;
       set(row.box, { "aria-label": `${label}, on` });
       replace(row.title, name);
-      replace(row.where, layer);
+      replace(row.where, [layer, TOKENS[one.tokens]].filter(Boolean).join(", "));
+      row.region.hidden = !one.region && (still || !state.get("region"));
+      set(row.region, { "aria-pressed": String(Boolean(one.region)), disabled: still, "aria-label": `Only in the region, ${label}${one.region ? `, ${regionText(one.region)}` : ""}`,
+        title: one.region ? `${regionText(one.region)}; click to act everywhere again` : "Act only in the region that is selected on the picture" });
+      replace(row.region, one.region ? `Only in ${regionText(one.region)}` : "Only in the region");
       row.node.title = one.address.slice(0, 12).map((id) => [id, labels[id]].filter(Boolean).join(" · ")).join(", ") + (one.address.length > 12 ? " …" : "");
       row.node.classList.toggle("wb-off", !one.on);
       row.select.value = one.operation;

@@ -1,6 +1,6 @@
 // SteeringPanel: interventions on components, and what becomes of one sample and of a population.
 import { address, array, bitmap, button, choice, empty, h, nameOf, number, paced, plural, replace, rove, sampleSteps, segmented, set, settled, shell, signed, thumb, uid } from "../common/index.js";
-import { activeOf, listOf } from "./acts.js";
+import { activeOf, listOf, suppressesAll } from "./acts.js";
 import { outputsOf } from "./outputs.js";
 import { panesOf } from "./panes.js";
 import { populationOf } from "./population.js";
@@ -36,6 +36,7 @@ function render({ model, el }) {
       state.put({ interventions: records });
       draw();
     },
+    region: (index) => frame.ask("region", { index }),
     focus: () => root.querySelector(".wb-act input, .wb-add input")?.focus(),
   };
   const active = () => activeOf(acts.records());
@@ -164,7 +165,7 @@ function render({ model, el }) {
     if (state.get("leading") !== given) return;
     const most = Math.max(...Array.from(array(given.change), Math.abs)) || 1;
     const focused = leading.contains(document.activeElement) ? [...leading.children].indexOf(document.activeElement) : -1;
-    const on = (id) => acts.records().some((one) => one.on && one.operation === "suppress" && one.address.length === 1 && one.address[0] === id);
+    const on = (id) => acts.records().some((one) => one.on && suppressesAll(one) && one.address.length === 1 && one.address[0] === id);
     replace(leading, given.components.map((id, i) => {
       const change = array(given.change)[i], name = nameOf(id, state.get("labels")), label = `${id}${labelOf(id)}: ${signed(change)} without it, relevance ${signed(array(given.relevance)[i])}`;
       return h("div", { class: "wb-comp", role: "option", "data-id": id, "aria-selected": String(on(id)), "aria-label": label, title: label, tabIndex: i === Math.max(0, focused) ? 0 : -1, onclick: () => toggle(id) },
@@ -213,20 +214,20 @@ function render({ model, el }) {
       groups.set(`${of}/${basis}`, [...(groups.get(`${of}/${basis}`) || []), one]);
     }
     const made = [...groups.values()].map((one) => ({ address: one, operation: "suppress", strength: 1, on: true }));
-    const left = acts.records().filter((one) => !(one.operation === "suppress" && made.some((other) => same(other.address, one.address))));
+    const left = acts.records().filter((one) => !(suppressesAll(one) && made.some((other) => same(other.address, one.address))));
     acts.change([...left, ...made]);
   }
 
   function toggle(id) {
     if (isStill()) return;
-    const at = acts.records().findIndex((one) => one.operation === "suppress" && one.address.length === 1 && one.address[0] === id);
+    const at = acts.records().findIndex((one) => suppressesAll(one) && one.address.length === 1 && one.address[0] === id);
     if (at < 0) acts.change([...acts.records(), { address: [id], operation: "suppress", strength: 1, on: true }]);
     else acts.change(acts.records().map((one, i) => (i === at ? { ...one, on: !one.on } : one)));
     state.put({ component: id });
   }
 
   function suppressThese() {
-    const ids = (state.get("leading") || {}).components || [], isOne = (one) => one.operation === "suppress" && one.address.length === 1;
+    const ids = (state.get("leading") || {}).components || [], isOne = (one) => suppressesAll(one) && one.address.length === 1;
     const have = new Set(acts.records().filter(isOne).map((one) => one.address[0]));
     const kept_ = acts.records().map((one) => (isOne(one) && ids.includes(one.address[0]) ? { ...one, on: true, strength: 1 } : one));
     acts.change([...kept_, ...ids.filter((id) => !have.has(id)).map((id) => ({ address: [id], operation: "suppress", strength: 1, on: true }))]);
@@ -308,7 +309,7 @@ function render({ model, el }) {
   state.on(["population", "samples", "tags", "n_samples"], drawResults);
   state.on(["steps", "expected_when"], drawTools);
   state.on(["expected", "predict_first"], draw);
-  state.on("ranges", () => list.draw());
+  state.on(["ranges", "region"], () => content.isConnected && list.draw());
   state.on("kept", drawKept);
   state.on("status", () => content.isConnected && drawResults());
   draw();
