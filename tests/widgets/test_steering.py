@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -453,12 +454,18 @@ def test_one_is_limited_to_the_selected_region_and_back(panel, session, monkeypa
     assert panel.active[0].region == (0, 0, 0.5, 0.5)
     panel._suppress(["bn2/unit/17"])
     assert panel.active[1:] == [wb.Intervention("bn2/unit/17")], "the limited one stays as it is"
-    panel.interventions = [act(0, layer="head")]
+    panel.interventions = [TOP]
+
+    def refused(interventions):
+        raise BadValueError("It has no places in the picture.")
+
+    monkeypatch.setattr(session, "edits", refused)
     with lenient(monkeypatch):
         assert not page.ask("region", {"index": 0})[0]["ok"]
     for index, message in ((0, "no places in the picture"), (7, "No intervention 7")):
         with pytest.raises(BadValueError, match=message):
             panel.only_in_region(index)
+    assert panel.interventions == [TOP]
 
 
 def test_the_accuracy_has_an_interval(panel):
@@ -468,6 +475,18 @@ def test_the_accuracy_has_an_interval(panel):
         assert (row["low"], row["high"]) == pytest.approx(tuple(frame.loc[row["name"], ["low", "high"]]))
     assert panel.effect["has_decisions"] and panel.effect["n_left_out"] == 0 == panel.effect["empty_share"]
     assert " points)" in panel.snapshot().html()
+
+
+def test_a_model_without_decisions_says_so(panel):
+    nowhere = np.full(24, -1)
+    found = replace(
+        panel.result, decision_before=nowhere, decision_after=nowhere, labels=nowhere, margin_before=None,
+        margin_after=None, control=np.full((8, 24), np.nan, np.float32), n_left_out=2,
+    )  # fmt: skip
+    told = panel._answers.told(found)
+    assert not told["has_decisions"] and told["changed"] is None and told["accuracy"] == []
+    assert told["worse"]["n_lost"] is None and told["empty_share"] == 1 and told["n_left_out"] == 2
+    assert told["is_beyond"] is None and "no decisions" in told["summary"]
 
 
 def test_an_edit_is_kept_as_a_variant_with_its_code(panel, session):
@@ -683,14 +702,30 @@ class TestShown:
         assert len(panel.interventions) == 2 and box.input_value() == ""
 
     def test_one_is_limited_to_the_region_by_a_click(self, shown, panel, session):
-        button = shown.get_by_role("button", name="Only in the region, 17 of bn2")
+        button = shown.page.locator(".wb-act-region").first
         assert not button.is_visible()
         session.selection.region = {"x": 0.25, "y": 0.5, "width": 0.5, "height": 0.25}
+        shown.settle()
+        shown.page.get_by_role("button", name="Only in the region, unit 17 of bn2", exact=True).click()
+        shown.settle()
+        assert button.inner_text().replace("\u202f", " ") == "Only in x 25 % to 75 %, y 50 % to 75 %"
+        assert button.get_attribute("aria-pressed") == "true"
+        assert panel.active[0].region == (0.25, 0.5, 0.5, 0.25) and panel.wait() and panel.effect["is_complete"]
+        shown.settle()
+        assert shown.page.locator(".wb-pop-result.wb-old").count() == 0, "it is the population of what is on show"
+        head = shown.page.locator(".wb-acc thead").inner_text().split()
+        assert head == ["class", "n", "before", "after", "change", "95", "%"]
         button.click()
-        shown.get_by_role("button", name="x 25 % to 75 %, y 50 % to 75 %").wait_for()
-        assert panel.active[0].region == (0.25, 0.5, 0.5, 0.25) and panel.wait()
-        assert shown.locator(".wb-acc thead").inner_text().split() == [
-            "class", "n", "before", "after", "change", "95", "%"]  # fmt: skip
+        shown.settle()
+        assert panel.active[0].region is None
+
+    def test_a_model_without_decisions_says_so_on_the_page(self, shown, panel):
+        told = {**panel.effect, "has_decisions": False, "changed": None, "accuracy": [], "empty_share": 0.25}
+        panel.effect = told
+        shown.settle()
+        text = shown.page.locator(".wb-pop-result").inner_text().replace("\u202f", " ")
+        assert "Decisions none the outputs are no choice among classes" in text and "Decisions changed" not in text
+        assert "The model takes no decisions." in text and "25 % found nothing active to change" in text
 
     def test_the_population_is_chosen(self, shown, panel, session):
         session.data.tag("<i>odd</i>", [1, 3])

@@ -15,7 +15,7 @@ import numpy as np
 
 from workbench.core.comparisons import Comparison
 from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChange
-from workbench.core.errors import BadValueError, UnknownComponentError, UnknownLayerError, UnknownSampleError
+from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
 from workbench.core.results import (
     Attribution,
@@ -401,9 +401,7 @@ class FakeSession(FakeTables, FakeFindings):
         return np.asarray(self.data.labels if samples is None else self.data.labels[np.asarray(samples)])
 
     def edits(self, interventions):
-        """One for each intervention; the head has no places in the picture."""
-        if any(one.region is not None and one.layer == "head" for one in interventions):
-            raise BadValueError('"head" has no places in the picture, so it has no region.')
+        """One for each intervention."""
         return [Edit("scale", one.layer, one.indices, 0.0) for one in interventions]
 
     def variant(self, name, edits):

@@ -68,16 +68,17 @@ export function populationOf({ state, onpick, measure }) {
       h("div", { class: "wb-mean-ends", "aria-hidden": "true" }, h("span", {}, signed(low + room)), h("span", { class: "wb-legend" }, h("i", { class: "wb-point" }), "mean, 95 % interval", given.band ? [h("i", { class: "wb-swatch" }), `${grouped(given.n_controls)} random controls`] : null), h("span", {}, signed(high - room))));
   }
 
+  const bare = (value) => (value ? points(value).replace(/\s*%/, "") : "0");
   const points = (value) => `${value > 0 ? "+" : ""}${share(value)}`;
   function drawTable(rows, decides) {
     if (!rows.length) return replace(table, h("p", { class: "wb-quiet" }, decides ? "No true classes are known." : "The model takes no decisions."));
     const sorted = [...rows.slice(-1), ...rows.slice(0, -1)];
     const change = (one) => one.change, isSure = (one) => one.low !== null && one.high !== null;
     replace(table, h("table", { class: "wb-table" },
-      h("thead", {}, h("tr", {}, ["class", "n", "before", "after", "change", "95 %"].map((word) => h("th", { scope: "col", title: word === "95 %" ? "interval of the change, paired by sample; views of one original count once" : null }, word)))),
+      h("thead", {}, h("tr", {}, ["class", "n", "before", "after", "change", "95 %"].map((word) => h("th", { scope: "col", title: word === "95 %" ? "interval of the change in points, paired by sample; views of one original are drawn together" : null }, word)))),
       h("tbody", {}, sorted.map((one) => h("tr", { class: one === rows.at(-1) ? "wb-all" : "" }, h("th", { scope: "row", title: one.name }, one.name), h("td", {}, grouped(one.n)), h("td", {}, share(one.before)), h("td", {}, share(one.after)),
         h("td", { class: change(one) < 0 ? "wb-down" : change(one) > 0 ? "wb-up" : "" }, change(one) ? points(change(one)) : "0"),
-        h("td", { class: "wb-quiet" }, isSure(one) ? `${points(one.low)} to ${points(one.high)}` : "–"))))));
+        h("td", { class: "wb-quiet" }, isSure(one) ? `${bare(one.low)} to ${bare(one.high)}` : "–"))))));
   }
 
   async function drawMoved(given) {
