@@ -11,8 +11,9 @@ import torch
 
 from workbench.attribution.base import Target
 from workbench.attribution.crp import rule_of
-from workbench.core.errors import DamagedEntryError, IncompleteError
+from workbench.core.errors import DamagedEntryError, IncompleteError, NotSweptError
 from workbench.core.results import ReferenceSet
+from workbench.core.unasked import longest_unasked
 from workbench.core.words import count
 from workbench.session.base import SessionBase
 from workbench.sweeps.index import from_arrays, reference_index
@@ -54,6 +55,19 @@ class Reading(SessionBase):
             progress: Progress | None = None,
         ) -> SweepPlan:
             """Walk the data."""
+
+        def plan(
+            self,
+            layers: Any,
+            *,
+            relevance: bool = True,
+            target: Any = None,
+            rule: Any = None,
+            samples: Any = None,
+            batch: int | None = None,
+            keep: str = "tables",
+        ) -> SweepPlan:
+            """What a sweep would do and cost."""
 
     def _rule_and_target(self, rule: Any, target: Any) -> tuple[Any, Target]:
         goal = Target.parse(target or Target.top()).resolved(self.model)
@@ -110,14 +124,32 @@ class Reading(SessionBase):
                 hint=f'Run session.sweep("{layer}"), which keeps tables.',
             )
         if found is None:
+            wanted = {"layers": layer, "relevance": kind == "relevances", "rule": rule, "target": target}
+            self._ask_first(kind, wanted)
             logger.info("%s of %s are not in the store: sweeping", kind, layer)
-            self.sweep(layer, relevance=kind == "relevances", rule=rule, target=target)
+            self.sweep(**wanted)
             found = self._find(kind, layer, rule, target)
         if found is None:
             raise IncompleteError(f'No {kind} of "{layer}" are in the store.', hint=f'Run session.sweep("{layer}").')
         if not found.shards.is_complete:
             logger.info("%s of %s cover %.0f %% of the data; a sweep goes on", kind, layer, 100 * found.coverage)
         return found
+
+    def _ask_first(self, kind: str, wanted: dict[str, Any]) -> None:
+        """Refuse to sweep what takes long, where nobody asked for it."""
+        longest = longest_unasked()
+        if longest is None:
+            return
+        planned = self.plan(**wanted)
+        seconds = (planned.seconds_per_sample or 0.0) * len(planned.samples)
+        if seconds > longest:
+            layer = wanted["layers"]
+            raise NotSweptError(
+                f'The {kind} of "{layer}" are not in the store, and a sweep of {count(len(planned.samples), "sample")} '
+                f"takes long: {planned.cost}.",
+                hint=f'Start it, or run session.sweep(["{layer}"]); set WORKBENCH_ASK_S to be asked later or sooner.',
+                sweep=wanted, cost=planned.cost,
+            )  # fmt: skip
 
     def _read(self, kind: str, layer: str, read: Callable[[Pass], T], rule: Any = None, target: Any = None) -> T:
         """Read something from a pass; a damaged shard is swept again first."""

@@ -46,6 +46,7 @@ class Answering:
         _report: Any
         _failed_topics: Any
         _problem: Any
+        _missing: list[Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -189,4 +190,5 @@ class Answering:
     def _on_dismiss(self) -> None:
         self._problem = {}
         self._failed_topics.clear()
+        self._missing.clear()
         self._report()

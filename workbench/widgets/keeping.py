@@ -175,7 +175,7 @@ class Keeping(traitlets.HasTraits):
         """A still of the view as it is now: displays as HTML or PNG, and can be saved."""
         made = self.still()
         problem = self._problem
-        if problem and not made.missing:
+        if problem and (not made.missing or problem.get("start")):
             made = replace(made, missing=" ".join(filter(None, (problem.get("message"), problem.get("hint")))))
         facts = {**self.made_with(), "results": ", ".join(d[:12] for d in self.results() if d)}
         return replace(made, digests={**facts, **made.digests}, code=made.code or self.to_code())
