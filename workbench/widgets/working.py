@@ -214,7 +214,7 @@ class Working:
     def show_error(self, asked: str, error: BaseException) -> None:
         """Show an error in the widget, one line with its hint; the trace goes to the log too."""
         if isinstance(error, WorkbenchError):
-            logger.info("%s: %s failed: %s", type(self).__name__, asked or "a job", error)
+            logger.info("%s: %s failed: %s", type(self).__name__, asked or "a job", error, exc_info=error)
         else:
             logger.error("%s: %s failed.", type(self).__name__, asked or "a job", exc_info=error)
         if not self._is_closed:
