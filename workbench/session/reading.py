@@ -226,25 +226,34 @@ class Reading(SessionBase):
 
     def _kept_references(self, found: Pass, layer: str, by: str, per_origin: int, k: int) -> tuple[Candidates, str]:
         """References and the digest of their recipe: those that the sweep kept, or made now."""
-        if per_origin == 1 and k <= KEPT_REFERENCES:
-            recipe = self._index_recipe(found)
-            kept = self.store.get(recipe)
-            if kept is not None and f"{layer}|{by}|ids" in kept:
-                return from_arrays(kept, layer, by), recipe.digest
-        recipe = self._index_recipe(found, layer=layer, by=by, per_origin=per_origin, k=max(k, KEPT_REFERENCES))
+        own = self._index_recipe(found, layer=layer, by=by, per_origin=per_origin, k=max(k, KEPT_REFERENCES))
+        of_sweep = [self._index_recipe(found)] if per_origin == 1 and k <= KEPT_REFERENCES else []
+        for recipe in (*of_sweep, own):
+            kept = self._index_of(recipe, layer, by)
+            if kept is not None:
+                return kept, recipe.digest
         made = self.store.get_or_make(
-            recipe,
+            own,
             lambda: reference_index(
-                found,
-                [layer],
-                [by],
-                self.data.origins,
-                max(k, KEPT_REFERENCES),
-                per_origin=per_origin,
+                found, [layer], [by], self.data.origins, max(k, KEPT_REFERENCES), per_origin=per_origin,
                 device=self.model.device,
-            ),  # fmt: skip
-        )
-        return from_arrays(made, layer, by), recipe.digest
+            ),
+        )  # fmt: skip
+        return from_arrays(made, layer, by), own.digest
+
+    def _index_of(self, recipe: Recipe, layer: str, by: str) -> Candidates | None:
+        """What a stored index holds of a layer; one that cannot be read is dropped: tables can make it again."""
+        try:
+            arrays = self.store.get(recipe)
+            if arrays is None or f"{layer}|{by}|ids" not in arrays:
+                return None
+            return from_arrays(arrays, layer, by)
+        except DamagedEntryError as error:
+            if getattr(self.store, "read_only", False):
+                raise
+            logger.warning("%s It is made again from the tables.", error.message)
+            self.store.delete(recipe)
+            return None
 
     def _index_recipe(
         self, found: Pass, *, layer: str = "", by: str = "", per_origin: int = 1, k: int = KEPT_REFERENCES
