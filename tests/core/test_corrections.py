@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.core.corrections import Reevaluation, TrainingCurve, mcnemar
-from workbench.core.errors import BadValueError
+from workbench.core.corrections import Reevaluation, TrainingCurve
+from workbench.core.errors import BadValueError, ShapeError
+from workbench.core.origins import error_of_mean, mcnemar, middle, places
 
 
 def compared(n=200, seed=0, **options):
