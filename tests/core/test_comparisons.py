@@ -7,8 +7,8 @@ import pytest
 
 from workbench.core.comparisons import KINDS, Comparison, Differences
 from workbench.core.corrections import Reevaluation
-from workbench.core.origins import mcnemar
 from workbench.core.errors import BadValueError, UnknownLayerError
+from workbench.core.origins import mcnemar
 from workbench.session.compared import compared
 
 

@@ -16,8 +16,8 @@ from workbench.core import check
 from workbench.core.corrections import Reevaluation
 from workbench.core.edits import Edits
 from workbench.core.errors import BadValueError, DamagedEntryError, ShapeError, StaleError
-from workbench.core.results import Edit
 from workbench.core.origins import error_of_mean, places
+from workbench.core.results import Edit
 from workbench.core.sampling import evenly
 from workbench.data.base import Dataset
 from workbench.methods.correction.base import directions_of
@@ -277,9 +277,7 @@ class _Question:
         for kind in read:
             arrays[kind] = is_right(logits[kind][at[kind]], self.labels[both])
         parts = [[v[k][at[k]] for k in ("clean", "attacked")] for v in (values, logits)]
-        probes = [
-            probe_auc(*part, origins=self.origins[both]) if part[0].shape[1] else float("nan") for part in parts
-        ]
+        probes = [probe_auc(*part, origins=self.origins[both]) if part[0].shape[1] else float("nan") for part in parts]
         for name, data in self.besides.items():
             place, z, _ = answers(handle, data, ids, "", self.pooling, progress)
             if not np.isin(both, place).all():

@@ -158,7 +158,9 @@ class TCAV(Method):
 
     def restore(self, ctx: Context, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Take up stored numbers."""
-        known: dict[str, Any] = {name: np.asarray(arrays[name]) for name in (*SENSITIVITY_NUMBERS, "n_samples", "n_origins")}
+        known: dict[str, Any] = {
+            name: np.asarray(arrays[name]) for name in (*SENSITIVITY_NUMBERS, "n_samples", "n_origins")
+        }
         known |= {name: tuple(facts[name]) for name in ("concepts", "classes", "class_index", "warnings")}
         known |= {name: facts[name] for name in ("layer", "basis", "n_random")}
         self.result_ = ConceptSensitivity(**known)

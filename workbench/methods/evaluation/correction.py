@@ -70,9 +70,7 @@ def is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return said == labels
 
 
-def probe_auc(
-    clean: np.ndarray, attacked: np.ndarray, *, seed: int = 0, origins: np.ndarray | None = None
-) -> float:
+def probe_auc(clean: np.ndarray, attacked: np.ndarray, *, seed: int = 0, origins: np.ndarray | None = None) -> float:
     """How well a linear probe tells attacked from clean samples, by held-out area under the curve.
 
     Parameters
