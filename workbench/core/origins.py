@@ -88,7 +88,7 @@ def error_of_mean(values: ArrayLike, origins: ArrayLike | None = None) -> np.nda
     Notes
     -----
     The linearised error of a ratio of sums over clusters, ``sqrt(G / (G - 1) * sum_g (sum of deviations of g)^2) / n``
-    with ``G`` originals: of single samples the standard deviation (one less in the divisor) by the root of their number.
+    with ``G`` originals: of single samples the standard deviation (divided by one less) by the root of their number.
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)

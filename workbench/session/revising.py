@@ -284,10 +284,10 @@ class _Question:
                 raise BadValueError(f'Some samples with "{name}" cannot be read.')
             arrays[f"other|{name}"] = is_right(z[np.searchsorted(place, both)], self.labels[both])
         rows = self.explained
-        shares, areas, at = relevance_on_masks(
+        shares, areas, masked = relevance_on_masks(
             handle, self.attacked, self.attacked_ids[rows], self.labels[rows], self.masks, rule, progress
         )
-        arrays["relevance"], arrays["area"], arrays["relevance_rows"] = shares, areas, rows[at]
+        arrays["relevance"], arrays["area"], arrays["relevance_rows"] = shares, areas, rows[masked]
         arrays["probe"] = np.array(probes, np.float64)
         arrays["sensitivity"], arrays["sensitivity_rows"] = self._sensitivity(handle, progress)
         return arrays
@@ -343,7 +343,7 @@ class _Question:
         return replace(made, warnings=(*notes, *unmoved))
 
     def _sensitivity(self, handle: ModelHandle, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-        """(before or behind the layer's edits, sample): root of the squared responses, over directions; and the rows."""
+        """(before or behind the layer's edits, sample): root of the squared responses, over directions; which rows."""
         unknown = np.full((2, 1), np.nan), self.explained[:1]
         if not self.directions:
             return unknown
