@@ -2,7 +2,7 @@
 // derivative is; each against random directions.
 import { h, number, percent, plural, replace, set, signed, svg } from "../common/index.js";
 
-const WIDTH = 96, HEIGHT = 18, MOST = 200;
+const WIDTH = 72, HEIGHT = 14, MOST = 200;
 const KINDS = {
   score: { value: (one) => one.score, interval: (one) => [one.score_low, one.score_high], ending: "", text: percent, middle: 0.5 },
   slope: { value: (one) => one.slope, interval: (one) => spread(one.slope, one.slope_error), ending: "_slope", text: (v) => signed(v), middle: 0 },
@@ -91,6 +91,6 @@ function chart(value, [low, high], [from, to], middle, [least, most]) {
   made.append(svg("line", { x1: x(least), x2: x(most), y1: y, y2: y, class: "wb-axis-soft" }), svg("line", { x1: x(middle), x2: x(middle), y1: 2, y2: HEIGHT - 2, class: "wb-axis-soft" }));
   if (value === null) return made;
   if (low !== null) made.append(svg("line", { x1: x(low), x2: x(high), y1: y, y2: y, class: "wb-ci" }));
-  made.append(svg("circle", { cx: x(value), cy: y, r: 4, class: "wb-point" }));
+  made.append(svg("circle", { cx: x(value), cy: y, r: 3.5, class: "wb-point" }));
   return made;
 }
