@@ -17,6 +17,7 @@ from workbench.core.errors import BadValueError, ModelError, ShapeError
 from workbench.methods.correction.rr_clarc import response
 from workbench.methods.directions.filters import quick_ridge
 from workbench.methods.directions.separation import auc, folds
+from workbench.methods.reveal.masks import ArtifactMasks
 from workbench.models.hooks import record
 from workbench.models.shifts import pooled_by
 
@@ -194,9 +195,10 @@ def relevance_on_masks(
 
     Parameters
     ----------
-    masks : str or mapping
+    masks : str, mapping, or fitted ArtifactMasks
         The name of a mask of the data, or ids to (y, x) arrays.
     """
+    masks = masks.to_mapping() if isinstance(masks, ArtifactMasks) else masks
     shares: list[np.ndarray] = []
     areas: list[np.ndarray] = []
     gaps: list[np.ndarray] = []
