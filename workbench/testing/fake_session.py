@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from workbench.core.comparisons import Comparison
-from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChange
 from workbench.core.edits import Edits
+from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChange
 from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
 from workbench.core.results import (

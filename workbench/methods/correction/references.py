@@ -25,7 +25,8 @@ _ALIKE = 0.95  # cosine from which on two directions are named in a warning
 def clean_means(ctx: Context, directions: Sequence[Direction], pooling: str) -> np.ndarray:
     """(direction, unit) mean of the samples without any of the artifacts, as each direction compares them.
 
-    Of a direction's samples without its concept those are left out that show the concept of another. Within classes,
+    Of a direction's samples without its concept those are left out that show the concept of another, as far as that
+    direction was found with them. Within classes,
     the mean is of the classes that the direction was found in, with their weights: one of other classes would move
     activations along what tells the classes apart.
 
