@@ -58,6 +58,28 @@ def test_the_base_stays_and_undo_is_switching_back(small):
     assert not any(m._forward_hooks or "forward" in vars(m) for m in small.model.module.modules())
 
 
+def test_a_variant_takes_a_fitted_correction(small):
+    x = torch.stack([small.data.tensor(i) for i in range(6)])
+    method = small.fit(PClArC(cav()))
+    with small.variant("fixed", method) as fixed, small.variant("same", list(method.edits())) as same:
+        assert torch.equal(fixed.model(x), same.model(x)) and not torch.equal(fixed.model(x), small.model(x))
+        assert fixed.model.fingerprint == same.model.fingerprint
+    for enter in (small.corrected, lambda given: small.variant("x", given)):
+        with pytest.raises(BadValueError, match=r"PClArC is not fitted yet. session.fit"):
+            with enter(PClArC(cav())):
+                pass
+        for wrong, named in ((Edit("scale", "relu_b"), "Edit"), (small.fit(cav()), "PatternCAV"), ("fixed", "str"),
+                             (None, "NoneType"), (PClArC, "type"), ({"a": 1}, "dict"), (["a"], "a list with str"),
+                             (small, "Session")):  # fmt: skip
+            with pytest.raises(BadValueError, match=f"a fitted correction is needed; got {named}"):
+                with enter(wrong):
+                    pass
+    both = method.edits() + small.fit(RRClArC(cav(), epochs=1))
+    assert [e.operation for e in both] == ["shift", *["replace"] * (len(both) - 1)] and len(both) > 1
+    with pytest.raises(BadValueError, match="got str"):
+        method.edits() + "more"
+
+
 def test_corrections_go_together(small):
     one, two = small.fit(PClArC(cav())).edits(), small.fit(RRClArC(cav("relu_a"), epochs=1)).edits()
     x = torch.stack([small.data.tensor(i) for i in range(6)])

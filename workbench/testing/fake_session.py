@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from workbench.core.comparisons import Comparison
+from workbench.core.edits import Edits
 from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChange
 from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
@@ -402,6 +403,7 @@ class FakeSession(FakeTables, FakeFindings):
 
     def variant(self, name, edits):
         """Another session on the same data, whose outputs are those under interventions instead of the edits."""
+        edits = Edits.of(edits)
         self._begin("variant")
         made = FakeSession(
             n=len(self.data), components=self.n_components[self.layer_name], layer=self.layer_name,
