@@ -142,9 +142,9 @@ def test_what_the_output_does_not_have_is_refused():
         Target.logit(4).start(OUTPUT)
     with pytest.raises(BadValueError, match="names output 7"):
         Target.difference(0, 7).start(OUTPUT)
-    with pytest.raises(BadValueError, match="label for every sample"):
+    with pytest.raises(BadValueError, match="names none of the model's outputs: inputs of the batch 1"):
         Target.label().start(OUTPUT, labels=[0, -1, 2])
-    with pytest.raises(BadValueError, match="label for every sample"):
+    with pytest.raises(BadValueError, match="needs the label of every sample, and none are given"):
         Target.label().start(OUTPUT)
     with pytest.raises(BadValueError, match="names output 9"):
         Target.label().start(OUTPUT, labels=[0, 9, 2])

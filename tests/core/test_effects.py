@@ -9,6 +9,7 @@ import pytest
 
 from workbench.core.effects import Effect, Intervention, interval
 from workbench.core.errors import BadValueError
+from workbench.core.origins import middle
 
 
 def effect(change=(1.0, 2.0, 3.0), *, origins=None, control=(), labels=None, before=None, after=None, n_planned=None):
@@ -107,13 +108,48 @@ def test_ninety_five_of_a_hundred_further_controls_lie_within():
 
 def test_accuracy_per_class():
     frame = effect([0.0] * 4, labels=[0, 0, 1, -1], before=[0, 1, 1, 2], after=[0, 0, 2, 2]).accuracy()
-    assert frame.loc["cat"].tolist() == [2, 0.5, 1.0] and frame.loc["dog"].tolist() == [1, 1.0, 0.0]
-    assert frame.loc["all"].tolist() == pytest.approx([3, 2 / 3, 2 / 3])
+    wanted = ["samples", "before", "after"]
+    assert frame.loc["cat", wanted].tolist() == [2, 0.5, 1.0] and frame.loc["dog", wanted].tolist() == [1, 1.0, 0.0]
+    assert frame.loc["all", wanted].tolist() == pytest.approx([3, 2 / 3, 2 / 3])
+    assert frame.loc["cat", "change"] == 0.5 and frame.loc["cat", ["low", "high"]].tolist() == [0, 1]
+    assert math.isnan(frame.loc["dog", "low"]), "one picture says nothing of others"
+
+
+def test_the_change_of_accuracy_goes_by_originals():
+    rng = np.random.default_rng(0)
+    before, after = rng.integers(0, 2, 40), rng.integers(0, 2, 40)
+    one = effect([0.0] * 40, labels=[0] * 40, before=before, after=after).accuracy().loc["all"]
+    low, high = middle((after == 0).astype(float) - (before == 0))
+    assert (one["low"], one["high"]) == (low, high) and low < one["change"] < high
+    views = effect([0.0] * 120, labels=[0] * 120, before=np.tile(before, 3), after=np.tile(after, 3),
+                   origins=np.tile(np.arange(40), 3)).accuracy().loc["all"]  # fmt: skip
+    assert views[["change", "low", "high"]].tolist() == pytest.approx([one["change"], low, high], abs=0.02)
+
+
+def test_controls_that_found_nothing_to_change_are_left_out_and_told():
+    control = np.array([[1.0, np.nan, 3.0], [2.0, np.nan, np.nan], [0.0, 1.0, 2.0]])
+    one = effect([5.0, 5.1, 4.9], control=control)
+    assert one.empty_share == pytest.approx(3 / 9) and "33 % of the controls found nothing active" in one.summary()
+    whole = effect([5.0, 5.1, 4.9], control=np.array([[2.0] * 3, [2.0] * 3, [1.0] * 3]))
+    assert one.control_band == whole.control_band
+
+
+def test_a_region_is_a_part_of_the_picture():
+    one = Intervention("a/unit/1", region={"x": 0.25, "y": 0, "width": 0.5, "height": 1})
+    assert one.region == (0.25, 0, 0.5, 1) and eval(repr(one)) == one
+    assert Intervention("a/unit/1", tokens="class") != Intervention("a/unit/1")
+    for wrong in ((0, 0, 0, 1), (0.5, 0, 0.6, 1), (-0.1, 0, 0.5, 1), (0, 0, 1), "left", {"x": 0}):
+        with pytest.raises(BadValueError, match="region"):
+            Intervention("a/unit/1", region=wrong)
+    with pytest.raises(BadValueError, match="patches"):
+        Intervention("a/unit/1", region=(0, 0, 1, 1), tokens="class")
+    with pytest.raises(BadValueError, match="tokens"):
+        Intervention("a/unit/1", tokens="some")
 
 
 def test_models_without_decisions():
     one = effect([1.0, 2.0], before=[-1, -1], after=[-1, -1])
-    assert math.isnan(one.changed_share) and len(one.accuracy()) == 0 and "decisions" not in one.summary()
+    assert math.isnan(one.changed_share) and len(one.accuracy()) == 0 and "no decisions" in one.summary()
 
 
 def test_the_frame_names_everything():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from workbench.core import check
-from workbench.core.errors import BadValueError, NoPredictionError, ShapeError
+from workbench.core.errors import BadValueError, NoPredictionError, ShapeError, UnknownLabelError
 from workbench.core.ids import ComponentId
 
 if TYPE_CHECKING:
@@ -74,7 +75,11 @@ class Target:
 
     @classmethod
     def label(cls) -> Target:
-        """The output that belongs to each sample's label in the data set."""
+        """The output that belongs to each sample's label in the data set.
+
+        By the names of classes and outputs where they have some in common, else by number. A sample whose label names
+        no output is an `UnknownLabelError`; a sweep leaves it out with a count.
+        """
         return cls("label")
 
     @classmethod
@@ -185,6 +190,8 @@ class Target:
         return cls.box(int(rank), None if class_ == "any" else int(class_), threshold=float(threshold))
 
     def __str__(self) -> str:
+        if self.kind == "label":
+            return self.kind
         if self.kind == "box" and len(self.args) == 2 and self.args[1] is None:
             return f"box:{self.args[0]}"
         args = ["any" if a is None else a for a in self.args]
@@ -193,8 +200,6 @@ class Target:
         text = ":".join([self.kind, *map(str, args)])
         if self.region is None:
             return text
-        import hashlib
-
         return f"{text}:{hashlib.blake2b(self.region.numpy().tobytes(), digest_size=6).hexdigest()}"
 
     @property
@@ -205,7 +210,8 @@ class Target:
     def resolved(self, handle: ModelHandle) -> Target:
         """The target with numbers for names: a token's text becomes its number in the model's vocabulary.
 
-        The address of a direction gets the digest of what it is now, so that results are never those of an older one.
+        The address of a direction gets the digest of what it is now, so that results are never those of an older one;
+        a label gets that of the outputs' names, by which it is found.
 
         Raises
         ------
@@ -214,6 +220,8 @@ class Target:
         """
         if self.kind == "component":
             return replace(self, args=(str(handle.layers.pinned(self.args[0])),))
+        if self.kind == "label" and handle.classes:
+            return replace(self, args=(hashlib.blake2b("|".join(handle.classes).encode(), digest_size=4).hexdigest(),))
         if self.kind != "token" or not isinstance(self.args[1], str):
             return self
         return replace(self, args=(self.args[0], handle.card.token_id(self.args[1])))
@@ -249,7 +257,7 @@ class Target:
         output : (sample, class_) tensor
             (sample, class_, y, x) for `mask`, (sample, box, class_) for `box`, (sample, token, vocabulary) for `token`.
         labels : (sample,) int, optional
-            For `Target.label`.
+            For `Target.label`: the output that each label names, -1 for none.
         as_gradient : bool
             Begin with 1 (gradient methods) instead of the value itself (relevance).
         at : Start, optional
@@ -260,7 +268,7 @@ class Target:
         ShapeError
             If the output has the wrong number of axes.
         NoPredictionError
-            If samples have no box above the threshold.
+            If samples have no box above the threshold; as an `UnknownLabelError`, if their labels name no output.
         BadValueError
             If the output has no such entry or labels are missing.
         """
@@ -300,12 +308,19 @@ class Target:
         if self.kind == "top":
             return None, output.argmax(1)
         if self.kind == "label":
-            if labels is None or bool((torch.as_tensor(labels) < 0).any()):
+            if labels is None:
                 raise BadValueError(
-                    "Target.label() needs a label for every sample, and some have none.",
+                    "Target.label() needs the label of every sample, and none are given.",
                     hint="Use Target.top() instead.",
                 )
-            return None, self._checked(torch.as_tensor(labels), output)
+            named = torch.as_tensor(labels)
+            if rows := (named < 0).nonzero().flatten().tolist():
+                raise UnknownLabelError(
+                    "No output to explain: the label is unknown, or names none of the model's outputs",
+                    rows,
+                    hint="Leave them out, or use Target.top().",
+                )
+            return None, self._checked(named, output)
         return None, self._checked(torch.full((len(output),), self.args[0]), output)
 
     def _best_box(self, output: Tensor) -> tuple[Tensor, Tensor]:

@@ -138,7 +138,7 @@ class Comparison(Result):
 
     def said(self, decision: int) -> str:
         """Name of a decision; of a single output by its sign."""
-        return _yes_or_no(decision) if len(self.before) == 1 else self.name_of(decision)
+        return yes_or_no(decision) if len(self.before) == 1 else self.name_of(decision)
 
     def summary(self) -> str:
         """What became of the decision, and which output changed most, in a sentence."""
@@ -304,7 +304,7 @@ class Differences(Result):
 
     def name_of(self, decision: int) -> str:
         """Name of a decision; of a single output by its sign, its number where it has none, empty for -1."""
-        return _yes_or_no(decision) if len(self.outputs) == 1 else _named(self.classes, decision)
+        return yes_or_no(decision) if len(self.outputs) == 1 else _named(self.classes, decision)
 
     def summary(self) -> str:
         """What was gained and lost in a sentence or two."""
@@ -358,7 +358,8 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
     return found
 
 
-def _yes_or_no(decision: int) -> str:
+def yes_or_no(decision: int) -> str:
+    """Name of a decision by a single output: by its sign; empty for -1."""
     return "" if decision < 0 else "yes" if decision else "no"
 
 

@@ -47,10 +47,11 @@ class Edit:
         (artifact + 1, direction), a row for each artifact that acts alone, and the last for several at once;
         ``detector`` (artifact, component) and ``threshold`` (artifact,), where it acts if an artifact is there.
     options : mapping
-        JSON-able. Of ``shift``: ``at`` (``"position"``, ``"sample"``), ``pooling`` (``"max"``, ``"mean"``,
-        ``"token"``), ``tokens`` (``"all"``, ``"first"``), ``artifact`` (for each direction the number of its artifact),
-        ``classes`` (for each artifact the predictions under which it acts, or None), ``softness`` (see
-        `workbench.models.shifts`).
+        JSON-able. Of ``scale``, ``set``, ``add``, ``project``: ``tokens`` (``"class"``, ``"patches"``) and ``region``
+        (x, y, width, height in shares of the picture), where they act; see `Intervention`. Of ``shift``: ``at``
+        (``"position"``, ``"sample"``), ``pooling`` (``"max"``, ``"mean"``, ``"token"``), ``tokens`` (``"all"``,
+        ``"first"``), ``artifact`` (for each direction the number of its artifact), ``classes`` (for each artifact the
+        predictions under which it acts, or None), ``softness`` (see `workbench.models.shifts`).
     """
 
     operation: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.core import check
+from workbench.core.comparisons import yes_or_no
 from workbench.core.errors import BadValueError
 from workbench.core.ids import ComponentId
+from workbench.core.origins import middle
 from workbench.core.results import Ranking, Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["OPERATIONS", "Effect", "Intervention", "LeaveOneOut", "OutputChange", "interval"]
+__all__ = ["OPERATIONS", "Effect", "Intervention", "LeaveOneOut", "OutputChange", "TOKENS", "interval", "region_sides"]
 
 OPERATIONS = {
     "suppress": "share that is taken away, 0 to 1",
@@ -29,8 +31,11 @@ OPERATIONS = {
 }
 """What can be done to components, and what its strength means."""
 
+TOKENS = ("all", "class", "patches")
+"""Which tokens of a sequence are changed: all, the first, or those of the picture."""
 
-@dataclass(frozen=True, init=False)
+
+@dataclass(frozen=True, init=False, repr=False)
 class Intervention:
     """One thing that is done to one component, or alike to several of one layer and basis.
 
@@ -42,19 +47,39 @@ class Intervention:
         ``suppress`` (the first choice), ``boost``, ``set``, ``add`` or ``project``.
     strength : float
         See `OPERATIONS`. Suppressing a direction takes away the share of what the activation has along it.
+    tokens : {"all", "class", "patches"} or None
+        Which tokens of a sequence are changed. None: the class token for directions that were fitted on it
+        (``pooling="token"``), else all. ``"class"`` is the first token.
+    region : (x, y, width, height) or None
+        The part of the picture in which maps or patches are changed, in shares of the picture, 0 to 1, from the upper
+        left corner: the positions whose middle lies inside, at least one. Each sample is changed in the same place.
 
     Raises
     ------
     BadValueError
-        If there is no such operation, the strength is out of range, or components of several layers or bases are mixed.
+        If there is no such operation, the strength is out of range, components of several layers or bases are mixed, or
+        the scope is none.
+
+    Examples
+    --------
+    >>> str(Intervention("layer4/unit/17", region=(0, 0, 0.5, 0.25)))
+    'suppress layer4/unit/17 (100 %) in the region x 0 to 0.5, y 0 to 0.25'
     """
 
     addresses: tuple[str, ...]
     operation: str = "suppress"
     strength: float = 1.0
+    tokens: str | None = None
+    region: tuple[float, float, float, float] | None = None
 
     def __init__(
-        self, addresses: str | ComponentId | Sequence[str], operation: str = "suppress", strength: float = 1.0
+        self,
+        addresses: str | ComponentId | Sequence[str],
+        operation: str = "suppress",
+        strength: float = 1.0,
+        *,
+        tokens: str | None = None,
+        region: Any = None,
     ):
         given = [addresses] if isinstance(addresses, (str, ComponentId)) else list(addresses)
         parsed = [ComponentId.parse(one) for one in dict.fromkeys(map(str, given))]
@@ -71,6 +96,12 @@ class Intervention:
         upper = 1.0 if operation in ("suppress", "project") else math.inf
         lower = -math.inf if operation in ("set", "add") else 0.0
         strength = check.between("strength", strength, lower, upper)
+        if tokens is not None:
+            check.one_of("tokens", tokens, TOKENS)
+        if region is not None and tokens not in (None, "patches"):
+            raise BadValueError(f'A region is one of patches; got tokens="{tokens}".', hint='Use tokens="patches".')
+        object.__setattr__(self, "tokens", tokens)
+        object.__setattr__(self, "region", None if region is None else region_sides(region))
         object.__setattr__(self, "addresses", tuple(map(str, parsed)))
         object.__setattr__(self, "operation", operation)
         object.__setattr__(self, "strength", strength)
@@ -98,7 +129,20 @@ class Intervention:
             if self.operation in ("suppress", "boost", "project")
             else f"{self.strength:g}"
         )
-        return f"{self.operation} {what} ({number})"
+        return f"{self.operation} {what} ({number}){self._where()}"
+
+    def _where(self) -> str:
+        if self.region is not None:
+            x, y, width, height = self.region
+            return f" in the region x {x:.3g} to {x + width:.3g}, y {y:.3g} to {y + height:.3g}"
+        words = {"class": " at the class token", "patches": " at the patches", "all": " at all tokens"}
+        return words.get(self.tokens or "", "")
+
+    def __repr__(self) -> str:
+        given = [repr(self.addresses[0] if len(self.addresses) == 1 else list(self.addresses)), repr(self.operation),
+                 repr(self.strength)]  # fmt: skip
+        given += [f"{name}={value!r}" for name in ("tokens", "region") if (value := getattr(self, name)) is not None]
+        return f"Intervention({', '.join(given)})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,21 +160,26 @@ class Effect(Result):
     before, after : (sample,) float32 array
         The score.
     decision_before, decision_after : (sample,) int64 array
-        Number of the largest output; -1 where the model has no single outputs.
+        Number of the largest output; of a single one, 0 or 1 by its sign. -1 where the model takes no decision: its
+        outputs have positions, or the single one is a quantity.
     labels : (sample,) int64 array
-        True classes, -1 where unknown.
+        Number of the true output, -1 where it is unknown or the label names none.
     outputs : (class_,) float32 array
         Mean change of each output; empty where the model has no single outputs.
     control : (control, sample) float32 array
         Change of the score when random components are changed as much: each control changes as many others of the same
-        layer by the same operation, scaled to an equal length of the change for each sample.
+        layer by the same operation, scaled to an equal length of the change for each sample. In each sample they are
+        among those that the operation changes there, such as units that are active; NaN where there is none.
     moved : Ranking or None
         Components above that nobody touched, by their mean change in units of their spread, largest first.
     n_planned : int
         Size of the population; more than `samples` while it runs.
     classes : tuple of str
     margin_before, margin_after : (sample,) float32 array or None
-        By how much the true class, or where it is unknown the former decision, exceeds the largest other output.
+        By how much the true output, or where it is unknown the former decision, exceeds the largest other one; of a
+        single output, how far it lies on the right side of zero. None where the model takes no decisions.
+    n_left_out : int
+        Samples of the population without an output to follow, since their label names none.
     """
 
     interventions: tuple[Intervention, ...]
@@ -150,6 +199,7 @@ class Effect(Result):
     recipe: str = ""
     margin_before: np.ndarray | None = None
     margin_after: np.ndarray | None = None
+    n_left_out: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -175,11 +225,16 @@ class Effect(Result):
     def control_band(self) -> tuple[float, float]:
         """Between which mean changes 95 % of random controls are expected; NaN with fewer than two.
 
-        From the mean and spread of the controls, since few are run.
+        From the mean and spread of the controls, since few are run. Where a control had nothing to change, the sample
+        says nothing about controls and is left out of its mean; see `empty_share`.
         """
-        if len(self.control) < 2 or not len(self.samples):
+        known = ~np.isnan(self.control)
+        means = np.array(
+            [_per_origin(one[is_in], self.origins[is_in]).mean()
+             for one, is_in in zip(self.control, known, strict=True) if is_in.any()]
+        )  # fmt: skip
+        if len(means) < 2:
             return math.nan, math.nan
-        means = np.array([_per_origin(one, self.origins).mean() for one in self.control])
         half = _t(len(means) - 1) * means.std(ddof=1) * math.sqrt(1 + 1 / len(means))
         return float(means.mean() - half), float(means.mean() + half)
 
@@ -190,23 +245,43 @@ class Effect(Result):
         return bool(self.mean < low or self.mean > high)
 
     @property
+    def empty_share(self) -> float:
+        """Share of controls that had nothing to change, over controls and samples; NaN without controls."""
+        return float(np.isnan(self.control).mean()) if self.control.size else math.nan
+
+    @property
+    def has_decisions(self) -> bool:
+        """Whether the model decides among classes."""
+        return bool((self.decision_before >= 0).any())
+
+    @property
     def changed_share(self) -> float:
         """Share of samples whose decision changed; NaN where the model takes none."""
         known = self.decision_before >= 0
         return float((self.decision_before != self.decision_after)[known].mean()) if known.any() else math.nan
 
     def accuracy(self) -> pd.DataFrame:
-        """Accuracy per class before and after, over samples with a known class; the last row is over all."""
+        """Accuracy per class before and after, over samples with a known class; the last row is over all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``class``; columns ``samples``, ``before``, ``after``, ``change``, and ``low`` and ``high``: between
+            these the change lies in 95 % of bootstrap samples, paired by sample, views of one original drawn together;
+            NaN with fewer than two originals. Empty where the model takes no decisions, or no label names an output.
+        """
         import pandas as pd
 
         known = (self.labels >= 0) & (self.decision_before >= 0)
-        rows: dict[str, tuple[int, float, float]] = {}
+        rows: dict[str, tuple[int | float, ...]] = {}
         for label in np.unique(self.labels[known]):
             of = known & (self.labels == label)
-            rows[self._name(int(label))] = self._right(of)
+            rows[self._said(int(label))] = self._right(of)
         if known.any():
             rows["all"] = self._right(known)
-        frame = pd.DataFrame.from_dict(rows, orient="index", columns=["samples", "before", "after"])
+        frame = pd.DataFrame.from_dict(
+            rows, orient="index", columns=["samples", "before", "after", "change", "low", "high"]
+        )
         frame.index.name = "class"
         return frame
 
@@ -237,7 +312,7 @@ class Effect(Result):
         rows = np.flatnonzero((change < 0) | lost)
         rows = rows[np.lexsort((change[rows], ~lost[rows]))][:n]
         names = (self.decision_before, self.decision_after, self.labels)
-        found = [[float(change[i]), *(self._name(int(one[i])) for one in names), bool(lost[i])] for i in rows]
+        found = [[float(change[i]), *(self._said(int(one[i])) for one in names), bool(lost[i])] for i in rows]
         return pd.DataFrame(found, columns=columns, index=pd.Index(self.samples[rows], name="sample"))
 
     def to_frame(self) -> pd.DataFrame:
@@ -246,7 +321,7 @@ class Effect(Result):
 
         names = {"decision_before": self.decision_before, "decision_after": self.decision_after, "label": self.labels}
         columns: dict[str, Any] = {"before": self.before, "after": self.after, "change": self.change}
-        columns |= {key: [self._name(int(i)) for i in values] for key, values in names.items()}
+        columns |= {key: [self._said(int(i)) for i in values] for key, values in names.items()}
         return pd.DataFrame(columns, index=pd.Index(self.samples, name="sample"))
 
     def summary(self) -> str:
@@ -259,6 +334,12 @@ class Effect(Result):
             text += f", {side} the band of random controls ({band[0]:+.3g} to {band[1]:+.3g})"
         if not math.isnan(self.changed_share):
             text += f"; {100 * self.changed_share:.1f} % of decisions change"
+        elif len(self.samples):
+            text += "; no decisions, since the outputs are no choice among classes"
+        if self.empty_share > 0:
+            text += f"; {100 * self.empty_share:.0f} % of the controls found nothing active to change"
+        if self.n_left_out:
+            text += f"; {self.n_left_out} left out, whose label names no output"
         count = len(self.samples)
         return f"{text}; {count} sample{'s' * (count != 1)}" + ("." if self.is_complete else f" of {self.n_planned}.")
 
@@ -270,13 +351,16 @@ class Effect(Result):
             return ""
         return self.classes[index] if index < len(self.classes) else str(index)
 
-    def _right(self, of: np.ndarray) -> tuple[int, float, float]:
+    def _said(self, decision: int) -> str:
+        """Name of a decision or a label; of a single output by its sign."""
+        return yes_or_no(decision) if len(self.outputs) == 1 else self._name(decision)
+
+    def _right(self, of: np.ndarray) -> tuple[int | float, ...]:
         label = self.labels[of]
-        return (
-            int(of.sum()),
-            float((self.decision_before[of] == label).mean()),
-            float((self.decision_after[of] == label).mean()),
-        )
+        before, after = ((one[of] == label).astype(np.float64) for one in (self.decision_before, self.decision_after))
+        change = after - before
+        low, high = middle(change, self.origins[of])
+        return int(of.sum()), float(before.mean()), float(after.mean()), float(change.mean()), low, high
 
 
 @dataclass(frozen=True)
@@ -340,6 +424,31 @@ class LeaveOneOut(Result):
 
     def __repr__(self) -> str:
         return f"<leave one out of {len(self.components)} for {self.name or self.target_text} of sample {self.sample}>"
+
+
+def region_sides(region: Any) -> tuple[float, float, float, float]:
+    """A region as x, y, width, height; of a mapping with these names, as a selection holds it, or of four numbers.
+
+    Raises
+    ------
+    BadValueError
+        If it is no part of a picture.
+    """
+    try:
+        sides = [region[name] for name in ("x", "y", "width", "height")] if isinstance(region, Mapping) else [*region]
+        x, y, width, height = (float(side) for side in sides)
+    except (KeyError, TypeError, ValueError):
+        raise BadValueError(
+            f"A region has x, y, width and height, as shares of the picture; got {region!r}.",
+            hint="For example (0, 0, 0.5, 0.5) for the upper left quarter.",
+        ) from None
+    # Shares that were rounded may end a little outside.
+    if not (x >= 0 and y >= 0 and width > 0 and height > 0 and x + width <= 1 + 1e-6 and y + height <= 1 + 1e-6):
+        raise BadValueError(
+            f"A region is a part of the picture, 0 to 1; got {(x, y, width, height)}.",
+            hint="For example (0, 0, 0.5, 0.5) for the upper left quarter.",
+        )
+    return x, y, width, height
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

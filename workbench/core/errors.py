@@ -25,6 +25,7 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "UnknownComponentError",
+    "UnknownLabelError",
     "UnknownLayerError",
     "UnknownNameError",
     "UnknownSampleError",
@@ -92,7 +93,11 @@ class NoPredictionError(NotFiniteError):
 
     def named(self, ids: Sequence[int]) -> NoPredictionError:
         """The same error with the ids of the samples, `ids` being those of the whole batch."""
-        return NoPredictionError(self.what, self.rows, names=[ids[row] for row in self.rows], hint=self.hint)
+        return type(self)(self.what, self.rows, names=[ids[row] for row in self.rows], hint=self.hint)
+
+
+class UnknownLabelError(NoPredictionError, BadValueError):
+    """The label of a sample names no output of the model. Sweeps leave such samples out."""
 
 
 class UnknownNameError(WorkbenchError, KeyError):

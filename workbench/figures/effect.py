@@ -41,9 +41,10 @@ def effect_figure(effect: Effect, *, n: int = 3) -> go.Figure:
             go.Scatter(x=[None], y=[None], mode="markers", name="random controls, 95 % of means",
                        marker={"color": "grey", "opacity": 0.4, "symbol": "square", "size": 12})
         )  # fmt: skip
-    names = [effect._name(int(i)) for i in effect.decision_after]
+    names = [effect._said(int(i)) for i in effect.decision_after]
     changed = effect.decision_before != effect.decision_after
-    for wanted, name, symbol in ((False, "same decision", "circle"), (True, "other decision", "x")):
+    same = "same decision" if effect.has_decisions else "samples"
+    for wanted, name, symbol in ((False, same, "circle"), (True, "other decision", "x")):
         rows = np.flatnonzero(changed == wanted)
         if len(rows):
             fig.add_trace(
@@ -51,7 +52,8 @@ def effect_figure(effect: Effect, *, n: int = 3) -> go.Figure:
                     x=effect.before[rows], y=effect.change[rows], mode="markers", name=name,
                     marker={"symbol": symbol, "size": 7, "color": style.POSITIVE if wanted else style.NEGATIVE},
                     customdata=[[int(effect.samples[i]), style.text(names[i])] for i in rows],
-                    hovertemplate="sample %{customdata[0]}: %{y:+.3g}<br>now %{customdata[1]}<extra></extra>",
+                    hovertemplate="sample %{customdata[0]}: %{y:+.3g}"
+                    + ("<br>now %{customdata[1]}" if effect.has_decisions else "") + "<extra></extra>",
                 )
             )  # fmt: skip
     mean = f"mean {effect.mean:+.3g} ({low:+.3g} to {high:+.3g})"

@@ -110,6 +110,8 @@ class DirectionBasis(Basis):
     name : str
     vectors : (component, unit) float array or tensor
         Of unit length.
+    pooling : {"max", "mean", "token"}
+        Of the activations that they were found in.
 
     Attributes
     ----------
@@ -124,9 +126,9 @@ class DirectionBasis(Basis):
     For axes this is the relevance of the units, and all directions of a complete basis together pass on all.
     """
 
-    def __init__(self, layer: Layer, name: str, vectors: Any):
+    def __init__(self, layer: Layer, name: str, vectors: Any, pooling: str = "max"):
         super().__init__(layer)
-        self.name = name
+        self.name, self.pooling = name, pooling
         self.vectors = torch.as_tensor(vectors, dtype=torch.float32).cpu()
         if self.vectors.ndim != 2 or self.vectors.shape[1] != layer.n_components or len(self.vectors) == 0:
             raise ShapeError(

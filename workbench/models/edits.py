@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from workbench.core.errors import BadValueError, ShapeError, UnknownNameError, nearest
 from workbench.core.results import Edit
 from workbench.models.layers import Layer, LayerTable
+from workbench.models.scopes import check_scope, scope_of
 from workbench.models.shifts import Shift, check_shift
 
 __all__ = ["Chain", "activation_edits", "apply_weight_edits", "check_edits"]
@@ -63,7 +64,9 @@ def check_edits(edits: Sequence[Edit], layers: LayerTable, module: nn.Module) ->
             layers.component(f"{edit.where}/unit/{index}")
         if edit.operation == "shift":
             check_shift(edit, layer)
-        elif edit.operation in ("add", "project"):
+            continue
+        check_scope(edit.options, layer, layers)
+        if edit.operation in ("add", "project"):
             shape = None if edit.array is None else tuple(torch.as_tensor(edit.array).shape)
             if shape != (layer.n_components,):
                 raise ShapeError(
@@ -76,8 +79,15 @@ def activation_edits(edits: Sequence[Edit], layers: LayerTable) -> dict[str, Cha
     functions: dict[str, list[Callable[[Tensor], Tensor]]] = {}
     for edit in edits:
         if not edit.is_weight_edit:
-            functions.setdefault(edit.where, []).append(_activation_edit(edit, layers[edit.where]))
+            functions.setdefault(edit.where, []).append(_scoped_edit(edit, layers[edit.where], layers))
     return {where: Chain(parts) for where, parts in functions.items()}
+
+
+def _scoped_edit(edit: Edit, layer: Layer, layers: LayerTable) -> Callable[[Tensor], Tensor]:
+    """The edit where it acts; elsewhere every bit stays."""
+    change = _activation_edit(edit, layer)
+    scope = None if edit.operation == "shift" else scope_of(edit.options, layer, layers)
+    return change if scope is None else lambda x: torch.where(scope(x), change(x), x)
 
 
 def _activation_edit(edit: Edit, layer: Layer) -> Callable[[Tensor], Tensor]:

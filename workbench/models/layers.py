@@ -145,16 +145,17 @@ class LayerTable(Mapping[str, Layer]):
         """Names of the directions that were added at a layer."""
         return [name for at, name in self._bases if at == layer and not _PINNED.search(name)]
 
-    def add_directions(self, layer: str, name: str, vectors: Any) -> DirectionBasis:
+    def add_directions(self, layer: str, name: str, vectors: Any, *, pooling: str = "max") -> DirectionBasis:
         """Add directions as a basis of a layer; those of the same name make way.
 
         What made way stays known by its name with its digest, ``cav-ruler.3f9a81c2``, so that an address can mean one
-        version for good: see `pinned`.
+        version for good: see `pinned`. Of directions that were found in the class token (``pooling="token"``) it is
+        that token which is steered.
         """
         if name == UnitBasis.name or _PINNED.search(name):
             raise BadValueError(f'Directions cannot be called "{name}".', hint='For example "cav-ruler".')
         ComponentId(layer, name, 0)  # explains which names there may be
-        basis = DirectionBasis(self.usable(layer), name, vectors)
+        basis = DirectionBasis(self.usable(layer), name, vectors, pooling)
         pinned = f"{name}.{basis.digest}"
         self._bases = {**self._bases, (layer, name): basis, (layer, pinned): basis}  # others may be reading the old one
         return basis

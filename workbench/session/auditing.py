@@ -13,7 +13,6 @@ from workbench.core.errors import BadValueError, IncompleteError, MissingPackage
 from workbench.core.findings import KINDS, Finding, Findings, checked
 from workbench.core.progress import Progress
 from workbench.methods.columns import named
-from workbench.methods.labels import labels_as_outputs
 from workbench.methods.neighbours import exact_neighbours
 from workbench.methods.reveal import suspect_components, suspects
 from workbench.session.decisions import Decision, DecisionBook, decide, undo
@@ -213,7 +212,7 @@ class Auditing(Samples):
         labels, origins = np.asarray(self.data.labels)[ids], np.asarray(self.data.origins)[ids]
         names, recipe, found = self.data.classes, table.recipe, []
         if "label" in kinds and (labels >= 0).any():
-            outputs, head = labels_as_outputs(self)[ids], self._head()
+            outputs, head = self.label_outputs(ids), self._head()
             predicted = named(self._predictions()[ids], self.class_names()).tolist()
 
             def margin_of(rows: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from workbench.attribution.base import Target
 from workbench.core.errors import BadValueError, DataError, UnknownSampleError
+from workbench.core.labels import as_outputs, explainable
 from workbench.core.progress import Progress, SilentProgress
 from workbench.session.journal import PinBook
 from workbench.session.lane import Job, JobFacts, Lane, current_job
@@ -116,6 +117,24 @@ class SessionBase:
         """Names of the model's outputs; empty if they are unknown."""
         return self.model.classes
 
+    def label_outputs(self, samples: Any = None) -> np.ndarray:
+        """The number of the output that each sample's label names.
+
+        By the names of the data's classes and of the model's outputs, where they have some in common; else by number.
+
+        Parameters
+        ----------
+        samples : (sample,) int array, optional
+            Default: all.
+
+        Returns
+        -------
+        (sample,) int64 array
+            -1 where the label is unknown or names none. Of a single output, which is no class, the labels as they are.
+        """
+        labels = self.data.labels if samples is None else self.data.labels[np.asarray(samples, dtype=np.int64)]
+        return as_outputs(labels, self.data.classes, self.class_names(), self.model.n_classes)
+
     def group(self, name: str) -> Selection:
         """The selection of a group of widgets; the empty name is the session's own."""
         if name not in self._groups:
@@ -200,6 +219,20 @@ class SessionBase:
                 return fn(*args, progress=progress)
 
         return self.lane.run(self._placed(work), title=fn.__name__.strip("_"))
+
+    def _explainable(self, samples: Any) -> np.ndarray:
+        """The outputs that the target ``label`` explains; a single output belongs to no label."""
+        labels = self.data.labels[np.asarray(samples, dtype=np.int64)]
+        return explainable(labels, self.data.classes, self.class_names(), self.model.n_classes)
+
+    def _decides(self) -> bool:
+        """Whether the model decides: among several outputs, or by the sign of one whose known labels are 0 and 1."""
+        if self.model.is_dense:
+            return False
+        if self.model.n_classes > 1:
+            return True
+        known = set(np.unique(self.data.labels).tolist()) - {-1}
+        return bool(known) and known <= {0, 1}
 
     def _recipe(self, kind: str, **facts: Any) -> Recipe:
         """A recipe for this model and this data."""

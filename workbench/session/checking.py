@@ -103,7 +103,7 @@ class Checking(Explaining):
 
         def make() -> dict[str, Any]:
             batch = self.data.tensor(self._check_sample(sample)).unsqueeze(0)
-            handle, labels = self._randomised_model(seed), self.data.labels[[sample]]
+            handle, labels = self._randomised_model(seed), self._explainable([sample])
             return self._explain(batch, same_goal, chosen, (), (), labels, (sample,), handle=handle)
 
         made = self.run(self.store.get_or_make, recipe, make)

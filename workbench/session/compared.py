@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +84,8 @@ def in_words(edits: Sequence[Edit]) -> tuple[str, ...]:
         what = f"unit{'s' * (n != 1)} {shown} of {edit.where}" if n else edit.where
         text = f"{_WORDS.get(edit.operation, edit.operation)} {what}"
         text += _EFFECTS.get(edit.operation, "").format(edit.value)
+        if edit.operation != "shift" and edit.options:
+            text += _scope_words(edit.options)
         if edit.operation == "shift":
             n_directions = len(np.atleast_2d(np.asarray(edit.array))) if edit.array is not None else 0
             text = f"shift along {n_directions} direction{'s' * (n_directions != 1)} at {edit.where}"
@@ -91,6 +93,13 @@ def in_words(edits: Sequence[Edit]) -> tuple[str, ...]:
             text += ", under some predictions" if any(edit.options.get("classes") or ()) else ""
         found.append(text)
     return tuple(found)
+
+
+def _scope_words(options: Mapping[str, Any]) -> str:
+    if (region := options.get("region")) is not None:
+        x, y, width, height = region
+        return f" in the region x {x:.3g} to {x + width:.3g}, y {y:.3g} to {y + height:.3g}"
+    return {"class": " at the class token", "patches": " at the patches"}.get(options.get("tokens", ""), "")
 
 
 def chances(outputs: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ import numpy as np
 from workbench.core.comparisons import Comparison, Differences
 from workbench.core.errors import BadValueError, DataError, ShapeError
 from workbench.core.progress import Progress
-from workbench.methods.labels import labels_as_outputs
 from workbench.session.auditing import Auditing
 from workbench.session.compared import OpenVariants, compared, in_words
 from workbench.session.lane import current_job
@@ -102,7 +101,7 @@ class Comparing(Auditing):
         return Comparison(
             models=self._named(other),
             sample=sample,
-            label=int(self._labels()[sample]),
+            label=int(self.label_outputs([sample])[0]),
             before=pair[0][0],
             after=pair[1][0],
             probability_before=pair[0][1],
@@ -150,7 +149,7 @@ class Comparing(Auditing):
             both,
             before,
             after,
-            labels=self._labels()[both],
+            labels=self.label_outputs(both),
             origins=np.asarray(self.data.origins)[both],
             classes=self.model.classes,
             has_decision=self._decides(),
@@ -178,15 +177,6 @@ class Comparing(Auditing):
 
     def _named(self, other: Any) -> tuple[str, str]:
         return self.name, other.name if other.name != self.name else f"{other.name} (2)"
-
-    def _labels(self) -> np.ndarray:
-        return labels_as_outputs(self)
-
-    def _decides(self) -> bool:
-        """Whether the model decides: among several outputs, or by the sign of one where labels are 0 and 1."""
-        if self.model.is_dense:
-            return False
-        return self.model.n_classes > 1 or set(np.unique(self._labels()).tolist()) <= {-1, 0, 1}
 
     def _every_output(self, sample: int) -> tuple[np.ndarray, np.ndarray]:
         """(class_,) scores and probabilities of all outputs of a sample."""

@@ -103,7 +103,8 @@ class Directing(Tables):
         list of str
             Their addresses.
         """
-        self.model.layers.add_directions(directions.layer, directions.basis, directions.vectors)
+        pooling = directions.directions[0].pooling
+        self.model.layers.add_directions(directions.layer, directions.basis, directions.vectors, pooling=pooling)
         self._directions = {**(self._directions or {}), (directions.layer, directions.basis): directions}
         return directions.ids()
 

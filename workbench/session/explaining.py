@@ -24,7 +24,7 @@ from workbench.session.describing import Describing
 from workbench.session.pictures import MODES, View, peak_tiles, views
 from workbench.session.tables import KEPT_REFERENCES
 from workbench.store.recipe import Recipe
-from workbench.sweeps.plan import rule_facts
+from workbench.sweeps.plan import label_facts, rule_facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,13 +86,14 @@ class Explaining(Describing):
         recipe = self._recipe(
             "attribution",
             params={"samples": ids, "given": sorted(self._pinned(given)), "record": sorted(record), "method": method,
-                    **rule_facts(None if method else chosen, goal), "target": str(goal)},
+                    **rule_facts(None if method else chosen, goal), "target": str(goal),
+                    **(label_facts(goal) if method else {})},
             title=f"attribution of sample {ids[0]}" if len(ids) == 1 else f"attribution of {len(ids)} samples",
         )  # fmt: skip
 
         def make() -> dict[str, Any]:
             batch = torch.stack([self.data.tensor(i) for i in ids])
-            return self._explain(batch, goal, chosen, given, record, self.data.labels[list(ids)], ids)
+            return self._explain(batch, goal, chosen, given, record, self._explainable(ids), ids)
 
         made = self.run(self.store.get_or_make, recipe, make)
         return self._attribution(made, ids, goal, chosen, shown, recipe=recipe.digest)
@@ -119,7 +120,7 @@ class Explaining(Describing):
             if lacking:
                 x = self.data.tensor(sample).unsqueeze(0)
                 maps, _, _ = concept_maps(
-                    self.model, x, lacking, goal, rule=chosen, labels=self.data.labels[[sample]], progress=progress
+                    self.model, x, lacking, goal, rule=chosen, labels=self._explainable([sample]), progress=progress
                 )
                 for component, one in zip(lacking, _finite(maps.cpu().float(), chosen), strict=True):
                     found[component] = self.store.get_or_make(recipe(component), _given({"map": one}))

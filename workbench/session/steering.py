@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from workbench.core import check
+from workbench.core.comparisons import decided
 from workbench.core.effects import Effect, Intervention
 from workbench.core.errors import BadValueError, DataError, NotFiniteError
 from workbench.core.ids import ComponentId
@@ -21,7 +23,7 @@ from workbench.models.edits import activation_edits
 from workbench.models.interventions import control_change, edits_of
 from workbench.models.tail import Tail
 from workbench.session.checking import Checking
-from workbench.sweeps.plan import chosen_samples, subset_facts
+from workbench.sweeps.plan import chosen_samples, label_facts, subset_facts
 
 if TYPE_CHECKING:
     from workbench.attribution.targets import Start, Target
@@ -33,7 +35,7 @@ POPULATION = 256
 
 _TAIL_BYTES = 512_000_000
 _MOST_MOVED = 20
-_STEERING_VERSION = 2
+_STEERING_VERSION = 3
 
 
 class Steering(Checking):
@@ -99,7 +101,9 @@ class Steering(Checking):
         edits = edits_of(mine, self.model.layers)
         goal = self._rule_and_target(None, target)[1]
         controls = 0 if controls == 0 else check.positive("controls", controls, at_most=100)
-        ids = chosen_samples(POPULATION if samples is None else samples, len(self.data))
+        ids, n_left_out = self._followed(
+            chosen_samples(POPULATION if samples is None else samples, len(self.data)), goal
+        )
         layers = sorted({one.layer for one in mine}, key=lambda name: self.model.layers[name].order)
         watch = self._watched(layers, watch)
         recipe = self._recipe(
@@ -109,8 +113,11 @@ class Steering(Checking):
                 "edits": [edit.describe() for edit in edits],
                 "interventions": [_facts(one) for one in mine],
                 "target": str(goal),
+                # What is right is part of the result, and names of outputs are not part of the model's fingerprint.
+                "right": _digest_of(self.label_outputs(ids)) if self._decides() else None,
                 "watch": watch,
                 "controls": controls,
+                **label_facts(goal),
                 **subset_facts(ids, len(self.data)),
             },
             seed=seed,
@@ -119,7 +126,7 @@ class Steering(Checking):
         )
 
         def made(arrays: dict[str, Any], n_planned: int) -> Effect:
-            return self._effect(mine, str(goal), watch, arrays, n_planned, recipe.digest)
+            return self._effect(mine, str(goal), watch, arrays, n_planned, recipe.digest, n_left_out)
 
         def work(progress: Progress | None = None) -> Any:
             return self.store.get_or_make(
@@ -160,6 +167,19 @@ class Steering(Checking):
         return self.run(work)
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _followed(self, ids: np.ndarray, goal: Target) -> tuple[np.ndarray, int]:
+        """The samples that have an output to follow, and how many have none, since their label names none."""
+        if goal.kind != "label":
+            return ids, 0
+        named = self._explainable(ids) >= 0
+        if not named.any():
+            raise BadValueError(
+                f"None of the labels of {len(ids)} samples names an output of {self.model.card.name}, so there is "
+                "nothing to follow.",
+                hint='Use target="top".',
+            )
+        return ids[named], int((~named).sum())
 
     def _watched(self, layers: Sequence[str], watch: str | None) -> str:
         """The layer to look for spill-over in; empty where there is none above."""
@@ -227,7 +247,7 @@ class Steering(Checking):
         self, tail: Tail, read: list[int], change: Any, others: Sequence[Any], goal: Target, watch: str,
         progress: Progress,
     ) -> dict[str, Tensor]:  # fmt: skip
-        labels = self.data.labels[read]
+        labels = self._explainable(read)
         start = goal.start(tail.output, labels=labels)
         pooled: list[Tensor] = []
 
@@ -245,7 +265,9 @@ class Steering(Checking):
         controls = []
         for one in others:
             progress.token.raise_if_cancelled()  # a slider waits for no more than one of these
-            controls.append(_score(goal, tail.run(one), labels, start) - start.score)
+            moved = _score(goal, tail.run(one), labels, start) - start.score
+            empty = torch.stack([change.is_empty.to(moved.device) for change in one.values()]).any(0)
+            controls.append(torch.where(empty, torch.nan, moved))
         found = {
             "sample": torch.tensor(read),
             "before": start.score.float(),
@@ -253,19 +275,22 @@ class Steering(Checking):
             "control": torch.stack(controls, 1) if controls else torch.zeros(len(read), 0),
         }
         if after.ndim == 2:
-            found["decision_before"], found["decision_after"] = tail.output.argmax(1), after.argmax(1)
             found["outputs"] = after - tail.output
-        if after.ndim == 2 and after.shape[1] > 1:
-            known = torch.as_tensor(labels, device=after.device)
-            right = torch.where((known >= 0) & (known < after.shape[1]), known, found["decision_before"])
-            found["margin_before"], found["margin_after"] = _margin(tail.output, right), _margin(after, right)
+        if self._decides():
+            outputs = {"before": tail.output, "after": after}
+            for name, one in outputs.items():
+                found[f"decision_{name}"] = torch.from_numpy(decided(one.float().cpu().numpy())).to(after.device)
+            known = torch.as_tensor(self.label_outputs(read), device=after.device)
+            right = torch.where(known >= 0, known, found["decision_before"])
+            found |= {f"margin_{name}": _margin(one, right) for name, one in outputs.items()}
         if pooled:
             found["watched"], found["watched_after"] = pooled
         return {name: value.detach().cpu() for name, value in found.items()}
 
     def _effect(
-        self, mine: Sequence[Intervention], target: str, watch: str, arrays: dict[str, Any], n_planned: int, recipe: str
-    ) -> Effect:
+        self, mine: Sequence[Intervention], target: str, watch: str, arrays: dict[str, Any], n_planned: int,
+        recipe: str, n_left_out: int,
+    ) -> Effect:  # fmt: skip
         order = np.argsort(np.asarray(arrays["sample"]), kind="stable")
         arrays = {name: np.asarray(values)[order] for name, values in arrays.items()}
         ids = arrays["sample"]
@@ -280,7 +305,7 @@ class Steering(Checking):
             after=np.asarray(arrays["after"]),
             decision_before=np.asarray(arrays.get("decision_before", nowhere)),
             decision_after=np.asarray(arrays.get("decision_after", nowhere)),
-            labels=self.data.labels[ids],
+            labels=self.label_outputs(ids) if self._decides() else nowhere,
             outputs=outputs,
             control=np.asarray(arrays["control"]).T,
             moved=self._moved(watch, arrays) if watch else None,
@@ -289,6 +314,7 @@ class Steering(Checking):
             recipe=recipe,
             margin_before=np.asarray(arrays["margin_before"]) if "margin_before" in arrays else None,
             margin_after=np.asarray(arrays["margin_after"]) if "margin_after" in arrays else None,
+            n_left_out=n_left_out,
         )
 
     def _moved(self, watch: str, arrays: dict[str, Any]) -> Ranking:
@@ -313,7 +339,9 @@ def _batches(ids: np.ndarray, size: int) -> list[list[int]]:
 
 
 def _margin(output: Tensor, right: Tensor) -> Tensor:
-    """(sample,) by how much the right output exceeds the largest other one."""
+    """(sample,) by how much the right output exceeds the largest other one; of a single one, how far on which side."""
+    if output.shape[1] == 1:
+        return (output[:, 0] * (2 * right - 1)).float()
     own = output.gather(1, right[:, None])
     return (own - output.scatter(1, right[:, None], float("-inf")).amax(1, keepdim=True))[:, 0].float()
 
@@ -350,5 +378,9 @@ def listed(interventions: Any) -> list[Intervention]:
     return list(listed)
 
 
+def _digest_of(numbers: np.ndarray) -> str:
+    return hashlib.blake2b(np.asarray(numbers, dtype="<i8").tobytes(), digest_size=8).hexdigest()
+
+
 def _facts(one: Intervention) -> list[Any]:
-    return [list(one.addresses), one.operation, float(one.strength)]
+    return [list(one.addresses), one.operation, float(one.strength), one.tokens, one.region]

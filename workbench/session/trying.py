@@ -98,7 +98,7 @@ class Trying(Steering):
         )
 
         def make() -> dict[str, Any]:
-            batch, labels = self.data.tensor(sample).unsqueeze(0), self.data.labels[[sample]]
+            batch, labels = self.data.tensor(sample).unsqueeze(0), self._explainable([sample])
             return self._explain(batch, same_goal, chosen, (), (), labels, (sample,), handle=self.model.steered(edits))
 
         made = self.run(self.store.get_or_make, recipe, make)
@@ -127,7 +127,7 @@ class Trying(Steering):
         def leave_one_out(progress: Progress | None = None) -> list[float]:
             shown = progress or self.progress
             tail = self._tail((sample,), (layer,), lambda: self.data.tensor(sample).unsqueeze(0))
-            labels = self.data.labels[[sample]]
+            labels = self._explainable([sample])
             start = goal.start(tail.output, labels=labels)
             shown.start(f"without each of {len(ranking)} components", len(ranking))
             found = []

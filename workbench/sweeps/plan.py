@@ -17,6 +17,7 @@ from workbench.attribution.rules import Composite
 from workbench.attribution.zennit_text import zennit_digest
 from workbench.core import check
 from workbench.core.errors import BadValueError, DataError, UnknownSampleError
+from workbench.core.labels import explainable
 from workbench.core.sampling import evenly
 from workbench.core.words import count
 from workbench.store.recipe import Recipe
@@ -33,6 +34,7 @@ __all__ = [
     "SweepPlan",
     "chosen_samples",
     "keep_facts",
+    "label_facts",
     "measured",
     "plan_sweep",
     "rule_facts",
@@ -82,6 +84,8 @@ class SweepPlan:
         Bytes that are stored on the way and removed at the end.
     memory_bytes : int
         Expected memory for the model, its activations and one shard.
+    n_unnamed : int
+        Samples that are left out because their label, which is the target, names no output.
     seconds_per_sample : float or None
         Estimated from a forward pass by `measured`; None before.
     """
@@ -100,6 +104,7 @@ class SweepPlan:
     n_held: int = 0
     fixed_bytes: int = 0
     passing_bytes: int = 0
+    n_unnamed: int = 0
     seconds_per_sample: float | None = None
 
     @property
@@ -116,7 +121,7 @@ class SweepPlan:
         """
         if self.rule is None:
             return ("activation",)
-        return ("relevance",) if self.target.may_be_absent else ("activation", "relevance")
+        return ("relevance",) if self.target.may_be_absent or self.n_unnamed else ("activation", "relevance")
 
     @property
     def disk_bytes(self) -> int:
@@ -141,6 +146,7 @@ class SweepPlan:
         what = " and ".join(f"{kind}s" for kind in self.kinds)
         what = what if self.rule is None else f"{what} ({rule_name(self.rule)}, {self.target})"
         what = f"references by {what}" if self.keep == "references" else what
+        what += f", without {count(self.n_unnamed, 'sample')} whose label names no output" if self.n_unnamed else ""
         part = f" of {self.n_data}" if self.is_subset else ""
         return f"{what} of {count(len(self.layers), 'layer')} over {len(self.samples)}{part} samples: {self.cost}"
 
@@ -180,6 +186,16 @@ def plan_sweep(
     table = handle.layers
     names = tuple(sorted({table.usable(name).name for name in wanted}, key=lambda name: table[name].order))
     ids = chosen_samples(samples, len(data))
+    target = target.resolved(handle)
+    n_unnamed = 0
+    if rule is not None and target.kind == "label":
+        n_unnamed = int((explainable(data.labels[ids], data.classes, handle.classes, handle.n_classes) < 0).sum())
+        if n_unnamed == len(ids):
+            raise BadValueError(
+                f"None of the {len(ids)} labels of {data.name} names an output of {handle.card.name}, so there is "
+                "nothing to explain for the target label.",
+                hint='Use target="top".',
+            )
     batch = check.positive("batch", batch) if batch is not None else (16 if handle.device.type == "cpu" else 64)
     batch = min(batch, len(ids))
     n_components = sum(table[name].n_components for name in names)
@@ -232,6 +248,7 @@ def plan_sweep(
         n_held=min(n_held, len(ids)),
         fixed_bytes=index_bytes,
         passing_bytes=passing_bytes,
+        n_unnamed=n_unnamed,
     )
 
 
@@ -267,7 +284,16 @@ def rule_facts(rule: Any, target: Target) -> dict[str, Any]:
     if rule is None:
         return {"relevance": None}
     described = rule.describe() if isinstance(rule, Composite) else {"zennit": zennit_digest(rule)}
-    return {"relevance": {"rule": described, "target": str(target), "sums": "norm", "pooling": "sum"}}
+    return {"relevance": {"rule": described, "target": str(target), "sums": "norm", "pooling": "sum",
+                          **label_facts(target)}}  # fmt: skip
+
+
+def label_facts(target: Target) -> dict[str, Any]:
+    """What a recipe says of how labels name outputs; empty for other targets.
+
+    The names of the data's classes are part of its fingerprint; those of the outputs are not part of the model's.
+    """
+    return {"outputs": list(target.args)} if target.kind == "label" else {}
 
 
 def keep_facts(keep: str) -> dict[str, Any]:

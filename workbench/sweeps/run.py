@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workbench.attribution.lrp import ruled_forward
 from workbench.core.errors import NoPredictionError, NotFiniteError, OutOfBudgetError, StaleError
+from workbench.core.labels import explainable
 from workbench.core.progress import Progress, SilentProgress
 from workbench.models.device import is_out_of_memory
 from workbench.models.hooks import record
@@ -128,6 +129,11 @@ class _Runner:
         self.plan, self.handle, self.data = plan, handle, data
         self.at_once, self.n_left_out = plan.batch, 0
         self.columns = columns_of(plan, handle)
+        self.labels = (
+            explainable(data.labels, data.classes, handle.classes, handle.n_classes)
+            if plan.target.kind == "label"
+            else np.asarray(data.labels)
+        )
 
     def run(self, x: Tensor, read: list[int], at: np.ndarray, rows: Rows | BestRows) -> None:
         """Fill the rows `at` with the samples `read`, whose input is `x`."""
@@ -159,7 +165,7 @@ class _Runner:
     def _run_finite(self, x: Tensor, read: list[int], at: np.ndarray, rows: Rows | BestRows) -> None:
         """Run a batch; where a number in it is not finite, run its halves."""
         try:
-            rows.put(at, self._run(x, self.data.labels[read]))
+            rows.put(at, self._run(x, self.labels[read]))
             return
         except NoPredictionError as error:  # it names the samples, so the rest needs no halving
             for row in error.rows:

@@ -351,6 +351,10 @@ class FakeSession(FakeTables, FakeFindings):
             np.asarray(ranking.scores, np.float32), np.array(change, np.float32),
         )  # fmt: skip
 
+    def label_outputs(self, samples=None):
+        """The labels, which number the outputs here."""
+        return self.data.labels if samples is None else self.data.labels[np.asarray(samples, dtype=np.int64)]
+
     def activation_range(self, addresses):
         """From zero up."""
         self._begin("activation_range")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from workbench.core.errors import BadValueError, WorkbenchError
 from workbench.core.ids import ComponentId
 from workbench.widgets import wire
 
-__all__ = ["SteerAnswers", "active", "acts_of", "as_record", "as_records", "code_of"]
+__all__ = ["SteerAnswers", "active", "acts_of", "as_record", "as_records", "code_of", "made_of"]
 
 _TOP = 5
 _WORSE = 8
@@ -22,10 +22,11 @@ _MOVED = 8
 _PARTIAL_S = 0.25  # partial results at most so often
 _THUMB = 64
 _MOST = 50
+_FACTS = ("address", "operation", "strength", "tokens", "region")
 
 
 def as_record(one: Any) -> dict[str, Any]:
-    """An intervention as view state: address (a list), operation, strength, on.
+    """An intervention as view state: address (a list), operation, strength, on; tokens and region where it has such.
 
     Raises
     ------
@@ -33,10 +34,10 @@ def as_record(one: Any) -> dict[str, Any]:
         If it is none.
     """
     if isinstance(one, Intervention):
-        return {"address": list(one.addresses), "operation": one.operation, "strength": one.strength, "on": True}
+        return {**_act(one), "on": True}
     if isinstance(one, str):
         return as_record(Intervention(one))
-    if not isinstance(one, dict) or "address" not in one or set(one) - {"address", "operation", "strength", "on"}:
+    if not isinstance(one, dict) or "address" not in one or set(one) - {*_FACTS, "on"}:
         raise BadValueError(
             f"An intervention has an address, an operation, a strength, and is on or not; got {str(one)[:60]!r}.",
             hint='For example wb.Intervention("layer4/unit/17", "suppress", 1.0).',
@@ -44,8 +45,20 @@ def as_record(one: Any) -> dict[str, Any]:
     is_on = one.get("on", True)
     if not isinstance(is_on, bool):
         raise BadValueError(f"An intervention is on (True) or off (False); got {is_on!r}.")
-    made = Intervention(one["address"], one.get("operation", "suppress"), one.get("strength", 1.0))
-    return {**as_record(made), "on": is_on}
+    return {**as_record(made_of(one)), "on": is_on}
+
+
+def made_of(record: Mapping[str, Any]) -> Intervention:
+    """The intervention of a record."""
+    scope = {name: record[name] for name in ("tokens", "region") if name in record}
+    return Intervention(record["address"], record.get("operation", "suppress"), record.get("strength", 1.0), **scope)
+
+
+def _act(one: Intervention) -> dict[str, Any]:
+    found = {"address": list(one.addresses), "operation": one.operation, "strength": one.strength}
+    if one.tokens is not None:
+        found["tokens"] = one.tokens
+    return found if one.region is None else {**found, "region": list(one.region)}
 
 
 def as_records(given: Any) -> list[dict[str, Any]]:
@@ -59,21 +72,17 @@ def as_records(given: Any) -> list[dict[str, Any]]:
 
 def active(records: Sequence[dict[str, Any]]) -> list[Intervention]:
     """Those that are on."""
-    return [Intervention(one["address"], one["operation"], one["strength"]) for one in records if one["on"]]
+    return [made_of(one) for one in records if one["on"]]
 
 
 def acts_of(interventions: Sequence[Intervention]) -> list[dict[str, Any]]:
     """What a payload was made under, as the page compares it with what is chosen now."""
-    return [{"address": list(i.addresses), "operation": i.operation, "strength": i.strength} for i in interventions]
+    return [_act(one) for one in interventions]
 
 
 def code_of(interventions: Sequence[Intervention]) -> str:
     """The list as code."""
-    made = []
-    for one in interventions:
-        what = repr(one.addresses[0]) if len(one.addresses) == 1 else repr(list(one.addresses))
-        made.append(f"wb.Intervention({what}, {one.operation!r}, {one.strength!r})")
-    return f"[{', '.join(made)}]"
+    return f"[{', '.join(f'wb.{one!r}' for one in interventions)}]"
 
 
 class SteerAnswers:
@@ -113,8 +122,8 @@ class SteerAnswers:
         kind, _, number = target.partition(":")
         if kind == "logit" and number.isdecimal():
             return int(number)
-        label = int(self.session.data.labels[sample])
-        return label if kind == "label" and label >= 0 else None
+        label = int(self.session.label_outputs([sample])[0]) if kind == "label" else -1
+        return label if label >= 0 else None
 
     def maps(self, sample: int, target: str, mine: Sequence[Intervention]) -> dict[str, Any]:
         """The map before, the one with the interventions in place, and their difference."""
@@ -215,11 +224,20 @@ class SteerAnswers:
             "band": None if math.isnan(band[0]) else [wire.finite(band[0]), wire.finite(band[1])],
             "n_controls": len(found.control),
             "is_beyond": found.is_beyond_control if not math.isnan(band[0]) else None,
+            "decides": found.has_decisions,
+            "empty_share": wire.finite(found.empty_share),
+            "n_left_out": found.n_left_out,
             "changed": None if math.isnan(share) else round(share * int(known.sum())),
             "changed_share": wire.finite(share),
             "accuracy": [
-                {"name": str(name), "n": int(n), "before": wire.finite(before), "after": wire.finite(after)}
-                for name, n, before, after in accuracy.itertuples()
+                {
+                    "name": str(name),
+                    "n": int(n),
+                    "before": wire.finite(before),
+                    "after": wire.finite(after),
+                    "interval": [wire.finite(low), wire.finite(high)],
+                }
+                for name, n, before, after, _, low, high in accuracy.itertuples()
             ],
             "outputs": [{"name": str(name), "change": wire.finite(c)} for name, c in found.top_outputs(_TOP)],
             "moved": None if found.moved is None else self._moved(found, with_pictures),

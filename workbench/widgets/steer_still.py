@@ -8,6 +8,7 @@ import numpy as np
 
 from workbench.core.effects import Intervention
 from workbench.widgets import wire
+from workbench.widgets.steer_answers import made_of
 from workbench.widgets.stills import Picture, Still, heat_legend, painted
 
 __all__ = ["NO_EVIDENCE", "still_of"]
@@ -48,7 +49,7 @@ def _asked(panel: Any) -> str:
 
 
 def _settings(panel: Any) -> list[str]:
-    made = [(Intervention(one["address"], one["operation"], one["strength"]), one["on"]) for one in panel.interventions]
+    made = [(made_of(one), one["on"]) for one in panel.interventions]
     return [
         f"{number}. {_named(panel, one)}{'' if is_on else ', switched off'}"
         for number, (one, is_on) in enumerate(made, 1)

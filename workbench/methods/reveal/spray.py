@@ -12,6 +12,7 @@ from workbench.core.errors import BadValueError, UnknownNameError, nearest
 from workbench.core.results import PointMap
 from workbench.methods.base import Embeds, Method, Source, register_method
 from workbench.methods.columns import label_names
+from workbench.methods.labels import labels_as_outputs
 from workbench.methods.layout import k_means, pca_layout, umap_layout
 from workbench.methods.neighbours import exact_neighbours, prepared, trustworthiness
 from workbench.methods.reveal.spectral import n_groups, spectrum, unit_sum
@@ -56,7 +57,8 @@ class Spray(Method, Embeds):
         the cells of a grid.
     target : Target or str, optional
         What is explained. Default: the largest output; so the samples are those that the model takes for the class.
-        ``"label"``: the true class, and samples that belong to it.
+        ``"label"``: the true class, and samples whose label names it: by name where the data's classes and the outputs
+        have names in common, else by number.
     k : int
         Nearest neighbours that each sample is joined with; at most a quarter of the samples.
     n_vectors : int
@@ -79,7 +81,7 @@ class Spray(Method, Embeds):
     embedding_ : (sample, 2) float32 array
     """
 
-    result_version = 1
+    result_version = 2
 
     def __init__(
         self,
@@ -220,7 +222,7 @@ class Spray(Method, Embeds):
     def _in_input(self, ctx: Context, index: int) -> tuple[np.ndarray, np.ndarray, str]:
         """Maps on a grid. Which samples count is known from the labels, or from the model's own decisions."""
         if self.target is not None and str(self.target) == "label":
-            ids = np.flatnonzero(np.asarray(ctx.data.labels) == index)
+            ids = np.flatnonzero(labels_as_outputs(ctx) == index)
         else:
             ids = self._decided(ctx, index)
         maps, progress = [], ctx.progress

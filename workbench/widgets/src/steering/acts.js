@@ -12,7 +12,16 @@ const calledOf = (addresses, labels) => ({
 });
 
 // What is done, as payloads name what they were made under.
-export const activeOf = (records) => records.filter((one) => one.on).map(({ address, operation, strength }) => ({ address, operation, strength }));
+export const activeOf = (records) => records.filter((one) => one.on).map(({ on, ...act }) => act);
+
+// Where an intervention acts, if it is not everywhere.
+function scopeOf({ tokens, region }) {
+  if (region) {
+    const [x, y, width, height] = region;
+    return `in x ${percent(x)} to ${percent(x + width)}, y ${percent(y)} to ${percent(y + height)}`;
+  }
+  return { class: "at the class token", patches: "at the patches", all: "at all tokens" }[tokens] || "";
+}
 
 function strengthText(operation, value) {
   if (operation === "boost") return `+${percent(value)}`;
@@ -100,7 +109,7 @@ export function listOf({ state, acts }) {
       row.box.checked = one.on;
       set(row.box, { "aria-label": `${label}, on` });
       replace(row.title, name);
-      replace(row.where, layer);
+      replace(row.where, [layer, scopeOf(one)].filter(Boolean).join(" · "));
       row.node.title = one.address.slice(0, 12).map((id) => [id, labels[id]].filter(Boolean).join(" · ")).join(", ") + (one.address.length > 12 ? " …" : "");
       row.node.classList.toggle("wb-off", !one.on);
       row.select.value = one.operation;
