@@ -52,7 +52,7 @@ class TCAV(Method):
     **When not to trust it.** The score counts signs: where the output hardly changes, they are noise, so look at the
     sensitivity beside it. Where the model is linear above the layer (pooling and one dense layer), all samples of a
     class share one sign and the score is 0 or 1 whatever the concept; a warning says so, and the slope can be tested
-    still. Derivatives are local.
+    still. Derivatives are local. Not here: masked TCAV, which looks at derivatives within a mask alone.
 
     **Cost.** A forward and a backward pass per sample looked at.
 
