@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from workbench.core.errors import BadValueError, WorkbenchError, nearest
-from workbench.session.deliver import deliver
 from workbench.widgets.linking import FEW
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Still
@@ -48,6 +47,7 @@ class Keeping(traitlets.HasTraits):
         state_version: Any
         _problem: Any
         _is_closed: bool
+        _shown: list[Any]
         submit: Any
         wait: Any
         close: Any
@@ -182,19 +182,14 @@ class Keeping(traitlets.HasTraits):
 
     def freeze(self) -> None:
         """Replace the live view by its still where it was displayed, for sharing, and close the widget."""
-        from workbench.widgets.showing import freeze
+        from workbench.widgets.beside import freeze
 
         freeze(self)
 
     def refresh_still(self) -> None:
-        """Bring the still beside the live view up to date, once what it needs is there."""
-        from workbench.widgets.showing import update_still
-
-        def done(job: Any) -> None:
-            deliver(update_still, self)
-
-        if not self._is_closed:
-            self.submit(self.prepare_still, topic="still", quiet=True).add_done_callback(done)
+        """Bring the still beside the live view up to date now; it follows by itself once what it shows rests."""
+        for beside in self._shown:
+            beside.refresh()
 
     # A page of its own ------------------------------------------------------------------------------------------------
 
