@@ -36,6 +36,9 @@ class Offer:
 class Keeping(traitlets.HasTraits):
     """The part of `SessionWidget` that keeps the view; expects its traits and jobs."""
 
+    in_source: tuple[str, ...] = ()
+    """View state that `source_code` names itself."""
+
     _still_mark = traitlets.Unicode(help="Class of the still that a live view hides.").tag(sync=True)
 
     if TYPE_CHECKING:
@@ -99,11 +102,8 @@ class Keeping(traitlets.HasTraits):
         }
 
     def made_with(self) -> dict[str, str]:
-        """Digests of model and data, and the layer on show if the view has one of its own."""
-        found = dict(self.session.digests()) if hasattr(self.session, "digests") else {}
-        if self.has_trait("layer") and "layer" not in self.trait_names(view=True) and self.layer:  # type: ignore[attr-defined]
-            found["layer"] = self.layer  # type: ignore[attr-defined]
-        return found
+        """Digests of model and data."""
+        return dict(self.session.digests()) if hasattr(self.session, "digests") else {}
 
     def restore(self, state: dict[str, Any]) -> list[str]:
         """Apply what fits of a state and say what does not, one line each."""
@@ -112,13 +112,13 @@ class Keeping(traitlets.HasTraits):
         reports = []
         if (name := state.get("widget")) not in (None, type(self).__name__):
             reports.append(f"widget: this is the state of a {name}; what both have in common is applied.")
+        known = {*self.trait_names(view=True), *self.follows}
         made, now = state.get("made_with") or {}, self.made_with()
         reports += [
             f"{name}: the state was made with {made[name]}; this view has {now[name]}."
             for name in made
-            if name in now and made[name] != now[name]
+            if name in now and made[name] != now[name] and not (name in known and name in state)
         ]
-        known = {*self.trait_names(view=True), *self.follows}
         for name, value in state.items():
             if name in _OWN:
                 continue
@@ -144,7 +144,7 @@ class Keeping(traitlets.HasTraits):
             value, default = _plain(getattr(self, name)), _plain(self.traits()[name].default())
             if isinstance(value, list) and len(value) > FEW:
                 left.append(f"# {len(value)} {name} are selected: too many to write down; `state()` has them.")
-            elif value not in (None, "", []) and value != default:
+            elif value not in (None, "", []) and value != default and name not in self.in_source:
                 given.append(f"{name}={value!r}")
         if self.group:
             given.append(f"group={self.group!r}")

@@ -244,7 +244,7 @@ def _reading(node: ast.expr, session: Any) -> Callable[[], Any]:
         try:
             return cls(*source, **options)
         except (WorkbenchError, traitlets.TraitError):  # something that does not fit any more: the state says what
-            in_state = {*cls.class_trait_names(view=True), *cls.follows}
+            in_state = {*cls.class_trait_names(view=True), *cls.follows} - {*cls.in_source}
             return cls(*source, **{name: value for name, value in options.items() if name not in in_state})
 
     return make
