@@ -54,6 +54,7 @@ def test_runs_on_the_toy_path(path, tmp_path, monkeypatch):
     from nbclient import NotebookClient
 
     monkeypatch.setenv("WORKBENCH_TOY", "1")
+    monkeypatch.setenv("WORKBENCH_STILL_WAIT_S", "60")  # as for the pages of the documentation
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     notebook = nbformat.read(path, as_version=4)
@@ -63,7 +64,9 @@ def test_runs_on_the_toy_path(path, tmp_path, monkeypatch):
     client.execute()
     for cell in (c for c in notebook.cells if c.cell_type == "code"):
         printed = "".join(o.get("text", "") for o in cell.outputs if o.output_type == "stream" and o.name == "stderr")
-        assert "Warning" not in printed, f"{cell.source}\n{printed}"
+        assert "Warning" not in printed and "still could not" not in printed, f"{cell.source}\n{printed}"
+        stills = "".join(o.get("data", {}).get("text/html", "") for o in cell.outputs)
+        assert "Not computed yet" not in stills, f"{cell.source}\nits still, at the end of the run, is not there"
     SHOWS.get(path.name, lambda _: None)(notebook)
 
 

@@ -90,8 +90,10 @@ class Answering:
                     super().set_state(accepted)  # type: ignore[misc]
             except Exception as why:
                 error = why
-        if refused:
-            self.send_state([*refused, "_seen"])
+        # What was taken for something else without being a change, such as no layer for the one on show.
+        other = [n for n, v in accepted.items() if isinstance(v, str) and n in self.keys and getattr(self, n) != v]
+        if refused or other:
+            self.send_state([*refused, *other, *(["_seen"] if refused else [])])
         if error is not None:
             self.show_error(", ".join(refused) or "a change", error)
             if settings().strict:
