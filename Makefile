@@ -118,8 +118,7 @@ docs: $(VENV)/.dev
 	$(BIN)/pdoc --docformat numpy -o build/docs/api workbench
 	WORKBENCH_TOY=1 WORKBENCH_STILL_WAIT_S=60 $(PY) -m nbconvert --execute --to html --output-dir build/docs \
 		--ExecutePreprocessor.store_widget_state=False $(wildcard notebooks/*.ipynb)
-	$(PY) -c 'import mistune, pathlib; page = mistune.create_markdown(plugins=["table"]); \
-	pathlib.Path("build/docs/index.html").write_text("<meta charset=utf-8>" + page(pathlib.Path("README.md").read_text("utf-8")), "utf-8")'
+	$(PY) -m tests.readme_page build/docs/index.html
 	mkdir -p build/docs/notebooks && cp -r notebooks/pictures build/docs/notebooks/
 
 # The reference package pins an old zennit, so it gets an environment of its own, which borrows torch from .venv.

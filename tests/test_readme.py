@@ -66,3 +66,13 @@ def test_its_pictures_exist_and_are_small():
 @pytest.mark.parametrize("word", ["BSD-3-Clause", "LGPL", "patented", "make demo", "make test", "Citing"])
 def test_it_says_what_it_must(word):
     assert word in README
+
+
+def test_links_of_its_rendered_page_lead_to_pages():
+    from tests.readme_page import page
+
+    links = re.findall(r'href="(?!https?:)([^"]+)"', page())
+    assert {"02_steer_a_neuron.html", "03_reveal_and_revise.html", "api/workbench/methods/correction.html"} <= set(
+        links
+    )
+    assert not [one for one in links if one.endswith((".md", ".ipynb"))]

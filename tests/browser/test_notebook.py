@@ -87,13 +87,30 @@ def test_large_sets_cross_both_ways(lab, page):
 
 
 def test_a_busy_kernel_does_not_freeze_the_page(lab, page):
-    lab.run_cell(page, "time.sleep(6); print('slept')", wait=False)
+    lab.run_cell(page, "s.selection.components = (); time.sleep(8); print('slept')", wait=False)
     page.wait_for_timeout(700)
     for i in (3, 5, 2):
         page.locator(".wb-atlas .wb-row").nth(i).click()
         name = page.locator(".wb-atlas .wb-row").nth(i).locator(".wb-row-name").inner_text()
         page.wait_for_timeout(60)
         assert page.locator(".wb-card .wb-title").inner_text() == name  # the kernel is still asleep
+    # A box drawn with shift, what lies under the pointer, and the rest of the list.
+    box = page.locator(".wb-canvas").first.bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.keyboard.down("Shift")
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 90, middle[1] + 90, steps=3)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.wait_for_timeout(200)
+    assert re.search(r"[1-9]\d* of 600 in the set", note(page))
+    page.mouse.move(middle[0] + 20, middle[1] + 20, steps=4)
+    page.wait_for_selector(".wb-atlas .wb-tip:visible", timeout=1500)
+    first = page.locator(".wb-atlas .wb-row-name").first.inner_text()
+    page.locator(".wb-atlas .wb-list-scroll").evaluate("list => list.scrollTo(0, 9000)")
+    page.wait_for_timeout(200)
+    assert page.locator(".wb-atlas .wb-row-name").first.inner_text() != first
     assert page.locator(".jp-InputPrompt:has-text('[*]')").count() == 1
     lab.wait_idle(page)
     page.wait_for_timeout(500)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from workbench.core.comparisons import KINDS, Comparison, Differences
-from workbench.core.corrections import Reevaluation, mcnemar
+from workbench.core.corrections import Reevaluation
 from workbench.core.errors import BadValueError, UnknownLayerError
+from workbench.core.origins import mcnemar
 from workbench.session.compared import compared
 
 

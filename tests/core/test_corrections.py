@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from workbench.core.corrections import Reevaluation, TrainingCurve, mcnemar
-from workbench.core.errors import BadValueError
+from workbench.core.corrections import Reevaluation, TrainingCurve
+from workbench.core.errors import BadValueError, ShapeError
 
 
 def compared(n=200, seed=0, **options):
@@ -36,13 +39,32 @@ def test_intervals_are_those_of_the_bootstrap_over_samples():
     assert found.accuracy(0) == found.accuracy(0)
 
 
-def test_mcnemar_is_the_exact_binomial_test():
-    stats = pytest.importorskip("scipy.stats")
-    for gained, lost in ((0, 1), (3, 9), (10, 10), (0, 30), (200, 150)):
-        expected = stats.binomtest(gained, gained + lost, 0.5).pvalue
-        assert mcnemar(gained, lost) == pytest.approx(min(1.0, expected), rel=1e-9)
-    assert mcnemar(0, 0) == 1.0 and compared().change(0)[3] == 1.0
-    assert compared().change(1, "attacked")[3] < 1e-6
+@pytest.mark.parametrize("k", [2, 4])
+def test_views_of_one_original_narrow_no_interval(k):
+    """Every sample k times as views of one original: nothing is wider or narrower for it."""
+    one = compared(n=90)
+    names = ("clean", "attacked", "relevance")
+    many = compared(
+        n=90, samples=np.arange(90 * k), labels=np.repeat(one.labels, k), origins=np.repeat(np.arange(90), k),
+        others={"ruler": np.repeat(one.others["ruler"], k, axis=1)}, relevance_origins=np.repeat(np.arange(7), k),
+        **{name: np.repeat(getattr(one, name), k, axis=1) for name in names},
+    )  # fmt: skip
+    assert many.n_origins == one.n_origins == 90
+    pd.testing.assert_frame_equal(many.to_frame(), one.to_frame())
+    assert many.unmoved(1) == one.unmoved(1) and f"on {90 * k} pairs of 90 originals" in repr(many)
+    blind = replace(many, origins=None, relevance_origins=None)
+    for which in (blind.accuracy, blind.gap):
+        assert which(0)[2] - which(0)[1] < 0.85 * (which.__func__(many, 0)[2] - which.__func__(many, 0)[1])
+    assert blind.change(1, "attacked")[3] < many.change(1, "attacked")[3]
+
+
+def test_originals_are_one_for_each_sample():
+    with pytest.raises(ShapeError, match="200 samples need an original each"):
+        compared(origins=np.arange(7))
+    with pytest.raises(ShapeError, match="7 samples"):
+        compared(relevance_origins=np.arange(200))
+    assert compared(origins=np.arange(200)[::-1]).to_frame().equals(compared().to_frame())
+    assert compared().change(0)[3] == 1.0 and compared().change(1, "attacked")[3] < 1e-6
 
 
 def test_an_artifact_that_did_not_fall_is_named():

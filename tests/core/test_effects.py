@@ -164,6 +164,27 @@ def test_the_change_of_accuracy_has_an_interval_by_originals():
     np.testing.assert_allclose(views[["change", "low", "high"]], frame[["change", "low", "high"]])
 
 
+def test_controls_that_found_nothing_to_change_are_left_out_and_told():
+    control = np.array([[1.0, np.nan, 3.0], [2.0, np.nan, np.nan], [0.0, 1.0, 2.0]])
+    one = effect([5.0, 5.1, 4.9], control=control)
+    assert one.empty_share == pytest.approx(3 / 9) and "33 % of the controls found nothing active" in one.summary()
+    whole = effect([5.0, 5.1, 4.9], control=np.array([[2.0] * 3, [2.0] * 3, [1.0] * 3]))
+    assert one.control_band == whole.control_band
+
+
+def test_a_region_is_a_part_of_the_picture():
+    one = Intervention("a/unit/1", region={"x": 0.25, "y": 0, "width": 0.5, "height": 1})
+    assert one.region == (0.25, 0, 0.5, 1) and eval(repr(one)) == one
+    assert Intervention("a/unit/1", tokens="class") != Intervention("a/unit/1")
+    for wrong in ((0, 0, 0, 1), (0.5, 0, 0.6, 1), (-0.1, 0, 0.5, 1), (0, 0, 1), "left", {"x": 0}):
+        with pytest.raises(BadValueError, match="region"):
+            Intervention("a/unit/1", region=wrong)
+    with pytest.raises(BadValueError, match="patches"):
+        Intervention("a/unit/1", region=(0, 0, 1, 1), tokens="class")
+    with pytest.raises(BadValueError, match="tokens"):
+        Intervention("a/unit/1", tokens="some")
+
+
 def test_models_without_decisions():
     one = effect([1.0, 2.0], before=[-1, -1], after=[-1, -1])
     assert math.isnan(one.changed_share) and not one.has_decisions and "; no decisions, since" in one.summary()

@@ -53,6 +53,28 @@ def test_plugins_are_listed_loaded_on_use_and_skipped_when_broken(tmp_path, monk
     assert list(found) == ["good"]
 
 
+def test_what_states_a_fact_is_found_before_any_plugin_is_loaded(tmp_path, monkeypatch):
+    for name in ("first", "second", "third"):
+        body = "import stated as r\nr.THINGS.register(%r, %r, of=%r)\nitem = %r\n" % ((name,) * 4)
+        (tmp_path / f"{name}_stated.py").write_text(body if name != "first" else "raise RuntimeError('broken')\n")
+    info = tmp_path / "stated-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stated\nVersion: 1\n")
+    lines = [f"{name} = {name}_stated:item" for name in ("first", "second", "third")]
+    (info / "entry_points.txt").write_text("\n".join(["[test.stated]", *lines]) + "\n")
+    module = types.ModuleType("stated")
+    module.THINGS = registry = Registry("thing", group="test.stated")
+    monkeypatch.setitem(sys.modules, "stated", module)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    registry.register("own", object(), of="own")
+    assert registry.stating(lambda facts: facts.get("of") == "own") == "own" and list(registry._items) == ["own"]
+    with pytest.warns(UserWarning, match='"first".*broken'):
+        assert registry.stating(lambda facts: facts.get("of") == "second") == "second"
+    assert sorted(registry._items) == ["own", "second"]
+    assert registry.stating(lambda facts: False) is None and sorted(registry._items) == ["own", "second", "third"]
+
+
 def test_our_own_registries_are_filled_on_first_use():
     assert "concept-atlas" in METHODS
     assert {"toy", "photos", "stamps"} <= set(DATA)

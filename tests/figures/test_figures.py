@@ -435,3 +435,17 @@ def test_scores_have_intervals_and_undefined_ones_are_counted():
     assert "1 undefined" in fig.layout.title.text and tuple(fig.layout.xaxis.range) == (-0.03, 1.03)
     points = [t for t in fig.data if t.mode == "markers"]
     assert len(points) == 2 and np.isnan(points[0].x[1]) and points[0].error_x.symmetric is False
+
+
+@pytest.mark.parametrize("quantity", ["score", "sensitivity", "slope"])
+def test_bands_are_those_of_random_directions(quantity):
+    made, ending = sensitivity(), "" if quantity == "score" else f"_{quantity}"
+    fig = made.plot(quantity=quantity)
+    bands, points = [t for t in fig.data if t.mode == "lines"], [t for t in fig.data if t.mode == "markers"]
+    assert len(bands) == len(points) == 2
+    for i, (one, point) in enumerate(zip(bands, points, strict=True)):
+        np.testing.assert_array_equal(one.x[0::3], getattr(made, f"null{ending}_low")[i])
+        np.testing.assert_array_equal(one.x[1::3], getattr(made, f"null{ending}_high")[i])
+        assert f"p {getattr(made, f'p{ending}_holm')[i, 0]:.2g}" in point.hovertext[0]
+        if quantity != "score":
+            np.testing.assert_allclose(point.error_x.array, 1.96 * getattr(made, f"{quantity}_error")[i])

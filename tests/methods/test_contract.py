@@ -301,6 +301,8 @@ class TestRClArC(Along, MethodSuite):
             more["detector"] = PatternCAV(more["layer"], positives=ON)
         if more.get("condition") == "both":
             more["classes"] = [0]
+        elif "classes" in more:
+            more["condition"] = "both"
         return super().make(**more)
 
 
@@ -325,6 +327,7 @@ class TestRRClArC(Along, MethodSuite):
         "classes": [1],
         "norm": "absolute",
         "solver": "closed",
+        "tokens": "first",
     }
 
 

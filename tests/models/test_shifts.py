@@ -10,7 +10,7 @@ from workbench.attribution.crp import explain
 from workbench.core.errors import BadValueError, ModelError, ShapeError
 from workbench.core.results import Edit
 from workbench.models.layers import Layer
-from workbench.models.shifts import Shift
+from workbench.models.shifts import CUTOFF, Shift
 from workbench.testing.nets import BiasFree, handle_of, randomised, small_vgg
 
 MAPS = Layer("l", "Conv2d", (7, 4, 3), 1, 1, 0, True)
@@ -63,6 +63,39 @@ def test_it_is_idempotent_and_leaves_the_rest_alone(x, at, vectors):
     pooled = found.amax((2, 3)) if at == "sample" else found.movedim(1, -1)
     codes = torch.as_tensor(vectors @ MU)
     torch.testing.assert_close(pooled @ torch.as_tensor(vectors).T, codes.expand(*pooled.shape[:-1], len(codes)))
+
+
+@pytest.mark.parametrize("apart", [1e-7, 1e-5, 1e-4, 1e-3, 0.5])  # 1 - cosine; the third is below the cutoff
+def test_of_nearly_parallel_directions_the_common_one_counts(apart):
+    """Codes that contradict one another by what an estimate errs, 0.01, must not move an activation far."""
+    assert {x for x in (1e-7, 1e-5, 1e-4, 1e-3, 0.5) if np.sqrt(x / (2 - x)) > CUTOFF} == {0.5}
+    rest = V3[0] - (V3[0] @ V1[0]) * V1[0]
+    other = (1 - apart) * V1[0] + np.sqrt(1 - (1 - apart) ** 2) * rest / np.linalg.norm(rest)
+    vectors = np.stack([V1[0], other])
+    codes = np.array([1.0, 1.0 + 0.01])
+    found = shift(vectors, layer=VECTOR, arrays={"codes": codes})(torch.zeros(1, 7, dtype=torch.float64))[0].numpy()
+    middle = vectors.sum(0) / np.linalg.norm(vectors.sum(0))
+    if apart == 0.5:
+        np.testing.assert_allclose(found, np.linalg.pinv(vectors) @ codes)
+    else:
+        np.testing.assert_allclose(found, middle * codes.mean() / (middle @ V1[0]), atol=1e-12)
+
+
+def test_each_artifact_may_lead_elsewhere_alone_than_with_others(x):
+    detectors, threshold = np.eye(7)[[0, 0]], np.quantile(x.amax((2, 3)).numpy()[:, 0], [0.3, 0.6])
+    references = [MU, MU + 1, MU - 2]  # of the first artifact alone, of the second, of both
+    vectors, artifact = V3, [0, 1, 0]
+    one = shift(
+        vectors, arrays={"codes": np.stack([vectors @ m for m in references]), "detector": detectors,
+                         "threshold": threshold}, artifact=artifact,
+    )  # fmt: skip
+    active = one.active(x)
+    assert len(torch.unique(active, dim=0)) == 3, "none, the first, both"
+    for i in range(6):
+        mine = [j for j, a in enumerate(artifact) if active[i, a]]
+        mu = references[2] if active[i].all() else references[int(active[i, 1])]
+        expected = shift(vectors[mine], reference=mu)(x[i : i + 1]) if mine else x[i : i + 1]
+        torch.testing.assert_close(one(x)[i : i + 1], expected)
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean"])
@@ -145,6 +178,7 @@ WRONG = {
     "artifacts": (ShapeError, {"artifact": [1]}),
     "half a detector": (BadValueError, {"arrays": {"detector": np.ones((1, 7))}}),
     "classes": (ShapeError, {"classes": [[1], [2]]}),
+    "codes": (ShapeError, {"arrays": {"codes": np.ones((3, 1))}}),
 }
 
 

@@ -14,6 +14,7 @@ from workbench.core.errors import (
     UnknownComponentError,
     UnknownSampleError,
 )
+from workbench.core.sampling import evenly
 from workbench.data import PartWorld
 from workbench.data.planted import Planted
 from workbench.methods import PatternCAV
@@ -129,7 +130,7 @@ def test_planted_directions_are_those_of_each_artifact_alone(open_small, small):
     found = session.planted_directions("relu_b", pooling="mean", n=6)
     assert sorted(found) == ["band_aid", "colour_cast"], "nothing of the third was planted"
     alone = np.flatnonzero(world.planted[:, 1] & (world.planted.sum(1) == 1))
-    chosen = alone[np.linspace(0, len(alone) - 1, 6).round().astype(int)]
+    chosen = alone[evenly(len(alone), 6)]
     difference = np.zeros(7)
     for data, sign in ((session.data, 1), (session.data.clean().using(session.data.transform), -1)):
         maps = []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import workbench as wb
 from workbench.core.edits import Edits
-from workbench.core.errors import BadValueError, ShapeError, StaleError, UnknownLayerError
+from workbench.core.errors import BadValueError, ShapeError, StaleError, UnknownLayerError, UnknownNameError
 from workbench.core.results import Edit
 from workbench.data.torch_data import TorchData
-from workbench.methods import PatternCAV, PClArC, RClArC, RRClArC
+from workbench.methods import ArtifactMasks, PatternCAV, PClArC, RClArC, RRClArC
+from workbench.models.bird_training import bird_card
+from workbench.models.birds import BirdVGG
 from workbench.testing.small import CLASSES, Listed, small_net
 
 ON = [0, 1, 2, 5, 9]
@@ -53,6 +56,28 @@ def test_the_base_stays_and_undo_is_switching_back(small):
         assert torch.equal(small.model(x), before)
     assert all(torch.equal(state[k], v) for k, v in small.model.base.state_dict().items())
     assert not any(m._forward_hooks or "forward" in vars(m) for m in small.model.module.modules())
+
+
+def test_a_variant_takes_a_fitted_correction(small):
+    x = torch.stack([small.data.tensor(i) for i in range(6)])
+    method = small.fit(PClArC(cav()))
+    with small.variant("fixed", method) as fixed, small.variant("same", list(method.edits())) as same:
+        assert torch.equal(fixed.model(x), same.model(x)) and not torch.equal(fixed.model(x), small.model(x))
+        assert fixed.model.fingerprint == same.model.fingerprint
+    for enter in (small.corrected, lambda given: small.variant("x", given)):
+        with pytest.raises(BadValueError, match=r"PClArC is not fitted yet. session.fit"):
+            with enter(PClArC(cav())):
+                pass
+        for wrong, named in ((Edit("scale", "relu_b"), "Edit"), (small.fit(cav()), "PatternCAV"), ("fixed", "str"),
+                             (None, "NoneType"), (PClArC, "type"), ({"a": 1}, "dict"), (["a"], "a list with str"),
+                             (small, "Session")):  # fmt: skip
+            with pytest.raises(BadValueError, match=f"a fitted correction is needed; got {named}"):
+                with enter(wrong):
+                    pass
+    both = method.edits() + small.fit(RRClArC(cav(), epochs=1))
+    assert [e.operation for e in both] == ["shift", *["replace"] * (len(both) - 1)] and len(both) > 1
+    with pytest.raises(BadValueError, match="got str"):
+        method.edits() + "more"
 
 
 def test_corrections_go_together(small):
@@ -152,6 +177,83 @@ def test_pairs_of_one_data_set_serve_as_well(open_small):
         s.reevaluate(attacked=[(24, 0), (25, 0)])
     with pytest.raises(BadValueError, match="`samples` are chosen by the pairs"):
         s.reevaluate(attacked=pairs, samples=[1])
+
+
+class Views(TorchData):
+    """Stamped or not, each picture `k` times as views of one original."""
+
+    def __init__(self, k, is_stamped):
+        listed = Stamped(24) if is_stamped else Listed(24)
+        listed.pictures, listed.targets = np.tile(listed.pictures, (k, 1, 1, 1)), listed.targets * k
+        super().__init__(listed, classes=CLASSES, name=f"views-{k}-{is_stamped}")
+        self._origins = np.tile(np.arange(24), k)
+
+
+def test_views_of_one_original_narrow_nothing(open_small):
+    """Each pair three times: intervals, errors and tests are those of the 24, and no probe has seen another view."""
+    found = {}
+    for k in (1, 3):
+        s = open_small(data=Views(k, False))
+        own = PatternCAV("relu_b", positives=[i + 24 * j for i in ON for j in range(k)], scope="all", resamples=0)
+        c = s.fit(own)
+        masks = {i: np.pad(np.ones((4, 4)), ((0, 8), (0, 8))) for i in range(24 * k)}
+        fixed = s.variant("fixed", s.fit(PClArC(c)).edits())
+        attacked = Views(k, True).using(s.data.transform)
+        found[k] = s.reevaluate(fixed, attacked=attacked, cav=c, masks=masks, n_explained=24 * k)
+        fixed.close()
+    one, many = found[1].to_frame(), found[3].to_frame()
+    assert found[3].n_origins == 24 and "72 pairs of 24 originals" in repr(found[3])
+    probes = ["probe_layer", "probe_logits"]
+    pd.testing.assert_frame_equal(many.drop(columns=probes), one.drop(columns=probes), rtol=1e-3, atol=1e-6)
+    assert (np.abs(many[probes] - one[probes]) < 0.15).all(axis=None)
+
+
+def test_a_result_of_samples_that_were_taken_for_originals_is_not_returned(small, attacked, counting):
+    """The same pictures, some as views of others: another question, whatever is stored."""
+    small.reevaluate(attacked=attacked)
+    small.data._origins = np.arange(24) // 2
+    counter = counting(small)
+    found = small.reevaluate(attacked=attacked)
+    assert counter.calls and found.n_origins == 12
+
+
+def test_masks_may_be_those_of_a_method(small, attacked):
+    c = small.fit(cav(pooling="mean"))
+    made = small.fit(ArtifactMasks(c, samples=[0, 3, 7, 11]))
+    found = small.reevaluate(attacked=attacked, cav=c, masks=made)
+    shown = [i for i, mask in zip(made.index_.tolist(), made.masks_, strict=True) if mask.any()]
+    assert found.relevance.shape == (1, len(shown)) and len(shown)
+    assert found.relevance_origins.tolist() == shown
+    known = dict(zip(made.index_.tolist(), made.masks_, strict=True))
+    np.testing.assert_array_equal(found.relevance, small.reevaluate(attacked=attacked, cav=c, masks=known).relevance)
+    n = 24 - len(shown)
+    assert f"{n} of the 24 samples that are explained have no mask: relevance is that of the other {len(shown)}." in (
+        found.warnings
+    )
+
+
+def test_masks_that_are_not_there_are_refused(small, attacked, tmp_path):
+    world = wb.data.PartWorld(9, n_classes=3, size=32)
+    net = BirdVGG(3, widths=(4, 6, 8)).eval()
+    with wb.open_session(lambda: (net, bird_card("vgg", world)), data=world.clean(), store=tmp_path) as s:
+        with pytest.raises(UnknownNameError, match=r'No mask "timestmp".*"timestamp".*9 samples.*: beak, bird, body'):
+            s.reevaluate(attacked=world.attacked(), masks="timestmp")
+        assert s.reevaluate(attacked=world.attacked(), masks="timestamp").relevance.shape == (1, 9)
+        some = s.reevaluate(attacked=world, masks="timestamp")  # planted on some of the first class alone
+        n = int(world.has_artifact.sum())
+        assert 0 < n < 9 and some.relevance.shape == (1, n)
+        assert f'{9 - n} of the 9 samples that are explained have no mask "timestamp"' in some.warnings[0]
+    with pytest.raises(UnknownNameError, match="have none"):
+        small.reevaluate(attacked=attacked, masks="artifact")
+    with pytest.raises(BadValueError, match="which is not fitted"):
+        small.reevaluate(attacked=attacked, masks=ArtifactMasks(cav()))
+    with pytest.raises(BadValueError, match="fitted ArtifactMasks; got int"):
+        small.reevaluate(attacked=attacked, masks=3)
+    with pytest.raises(BadValueError, match="among the 1 masks"):
+        small.reevaluate(attacked=attacked, masks={99: np.ones((12, 12))})
+    with pytest.raises(ShapeError, match="mask of sample 3"):
+        small.reevaluate(attacked=attacked, masks={3: np.ones(12)})
+    assert small.reevaluate(attacked=attacked).relevance.shape == (1, 0), "by default there may be none"
 
 
 def test_what_does_not_belong_together_is_refused(small, attacked):

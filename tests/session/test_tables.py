@@ -80,6 +80,24 @@ def test_flipped_bits_are_noticed_and_mended(open_here, ask, caplog, monkeypatch
         assert torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
 
 
+def test_an_index_that_cannot_be_read_is_made_again_from_the_tables(open_here, caplog):
+    s = open_here()
+    s.sweep(LAYER)
+    expected, recipe = s.references(LAYER), _recipe(s)
+    arrays = dict(s.store.get(recipe))
+    name = f"{LAYER}|activation|values"
+    arrays[name] = arrays[name].clone()
+    arrays[name][-40:] ^= 1  # whole as a file, and yet no index
+    s.store.delete(recipe)
+    s.store.put(recipe, arrays)
+    counter = Counting(s)
+    found = s.references(LAYER)
+    assert torch.equal(found.ids, expected.ids) and torch.equal(found.values, expected.values)
+    assert counter.n == 0 and "made again from the tables" in caplog.text and s.store.get(recipe) is None
+    caplog.clear()
+    assert torch.equal(s.references(LAYER).values, expected.values) and not caplog.records
+
+
 def _recipe(session):
     """The recipe of the references that the sweep kept."""
     found = session._find("activations", LAYER)

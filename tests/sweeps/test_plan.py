@@ -81,9 +81,9 @@ def test_what_cannot_be_swept(handle):
     ("samples", "expected"),
     [
         (None, list(range(9))),
-        (3, [0, 4, 8]),
-        (np.int64(2), [0, 8]),
-        (1, [0]),
+        (3, [1, 3, 8]),  # one of each third
+        (np.int64(2), [2, 5]),
+        (1, [5]),
         (100, list(range(9))),
         (slice(2, 8, 3), [2, 5]),
         ([7, 1, 7, 3], [1, 3, 7]),

@@ -3,15 +3,23 @@
 import io
 import math
 
+import ipywidgets
 import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.core.errors import BadValueError, IncompleteError, StaleError, UnknownComponentError, UnknownNameError
+from workbench.core.errors import (
+    BadValueError,
+    IncompleteError,
+    StaleError,
+    StoreError,
+    UnknownComponentError,
+    UnknownNameError,
+)
 from workbench.session.deliver import flush
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import Page, WidgetSuite, lenient
-from workbench.widgets import wire
+from workbench.widgets import ModelTree, wire
 from workbench.widgets.atlas import AtlasBrowser
 
 
@@ -189,6 +197,113 @@ def test_a_session_and_a_layer_fit_the_atlas_in_the_background(session):
     session.fit = fit
     widget = AtlasBrowser(session, layer="blocks.4")
     assert widget.wait(20) and widget.board["n"] == 40 and "blocks.4" in repr(widget)
+
+
+# Another layer --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def browser(session):
+    made = AtlasBrowser(session, layer="bn2", overlay="frequency")
+    assert made.wait(20)
+    yield made
+    made.close()
+
+
+def test_another_layer_is_fitted_and_shown_from_python_and_from_the_page(browser, session):
+    browser.view_box = [0.0, 0.0, 4.0, 3.0]
+    digest, page = browser.board["digest"], Page(browser)
+    browser.layer = "blocks.4"
+    assert browser.wait(20) and browser.status == "ready" and browser.board["digest"] != digest
+    assert (browser.board["layer"], browser.board["n"], browser.basis) == ("blocks.4", 40, "unit")
+    assert browser.view_box == [] and browser.overlay == "frequency" and len(browser.table()) == 40
+    assert browser.made_with()["layer"] == "blocks.4" and browser.recipe()["results"] == ["recipe-blocks.4"]
+    assert browser.plain_code().endswith("AtlasBrowser(s, layer='blocks.4', overlay='frequency')")
+    browser.prepare_still()
+    assert browser.snapshot().title == "Concepts of blocks.4" and len(browser.snapshot().pictures) == 40
+    page.put(layer="bn2")
+    assert browser.wait(20) and browser.board["digest"] == digest
+    assert all(picture.alt.startswith("Reference of bn2/") for picture in browser.snapshot().pictures)
+
+
+def test_no_layer_leaves_the_one_on_show_and_the_page_hears_of_it(browser):
+    page = Page(browser)
+    page.put(layer="")
+    assert browser.layer == "bn2" and page.heard[-1][1]["state"] == {"layer": "bn2"}
+
+
+def test_what_is_no_layer_is_refused_and_the_origin_stays_true(browser, session, monkeypatch):
+    before = browser.to_code(), browser.recipe()
+    with pytest.raises(UnknownNameError, match="nonsense"):
+        browser.layer = "nonsense"
+    session.n_calls["twice"] = 2
+    with pytest.raises(BadValueError, match="runs 2 times"):
+        browser.layer = "twice"
+    page = Page(browser)
+    with lenient(monkeypatch):
+        page.put(layer="nonsense")
+    assert browser.layer == "bn2" and (browser.to_code(), browser.recipe()) == before
+    assert any((data or {}).get("state", {}).get("layer") == "bn2" for _, data, _ in page.heard)
+    with pytest.raises(UnknownNameError):
+        AtlasBrowser(session, layer="nonsense")
+
+
+def test_a_layer_that_cannot_be_fitted_leaves_what_is_there_and_says_so(browser, session, monkeypatch):
+    session.fail = {"fit": StoreError("blocks.4 has not been swept.")}
+    with lenient(monkeypatch):
+        browser.layer = "blocks.4"
+        browser.wait(20)
+    assert browser.status == "failed" and browser.board["layer"] == "bn2"
+    assert browser.stale_reason() == "This is still the atlas of bn2."
+    assert browser.made_with()["layer"] == "bn2" and "layer='bn2'" in browser.to_code()
+    browser.layer = "bn2"
+    assert browser.wait(20) and browser.status == "ready" and browser._problem == {}
+
+
+def test_of_many_layers_in_a_row_the_last_is_shown(browser, session):
+    session.delay = 0.02
+    for layer in ["blocks.4", "bn2"] * 20 + ["blocks.4"]:
+        browser.layer = layer
+    assert browser.wait(20) and browser.board["layer"] == browser.layer == "blocks.4"
+    for layer in ["bn2", "blocks.4"] * 20:
+        browser.layer = layer
+    assert browser.wait(20) and browser.board["layer"] == "blocks.4" and browser.status == "ready"
+
+
+def test_relevance_for_a_target_is_that_of_the_layer_on_show(session):
+    session.selection.target = "logit:1"
+    browser = AtlasBrowser(session, layer="bn2", overlay="target")
+    assert browser.wait(20)
+    browser.layer = "blocks.4"
+    assert browser.wait(20)
+    assert np.allclose(browser.target_values["values"], slow_mean(session, "blocks.4", 1), atol=1e-6)
+    browser.close()
+
+
+def test_an_atlas_that_was_given_shows_no_other_layer(session):
+    widget = AtlasBrowser(session.atlas(), session=session)
+    with pytest.raises(BadValueError, match=r"the atlas of bn2 and no other.*AtlasBrowser\(session"):
+        widget.layer = "blocks.4"
+    assert widget.layer == "bn2" and widget.restore({"layer": "bn2"}) == []
+    (report,) = widget.restore({"layer": "blocks.4", "made_with": {"layer": "blocks.4"}})
+    assert report.startswith("layer:")
+    with pytest.raises(BadValueError, match="given is of bn2"):
+        AtlasBrowser(session.atlas(), session=session, layer="blocks.4")
+
+
+def test_a_tree_of_layers_can_be_linked(browser, session):
+    tree = ModelTree(session)
+    assert tree.wait(20)
+    link = ipywidgets.link((tree, "layer"), (browser, "layer"))
+    assert browser.layer == "bn2"  # no layer is chosen in the tree yet
+    tree.layer = "blocks.4"
+    assert browser.wait(20) and browser.board["layer"] == "blocks.4"
+    browser.layer = "bn2"
+    assert tree.layer == "bn2"
+    link.unlink()
+    front = ipywidgets.jslink((tree, "layer"), (browser, "layer"))
+    assert front.target == (browser, "layer") and "layer" in browser.keys
+    tree.close()
 
 
 # A target, or two -----------------------------------------------------------------------------------------------------

@@ -224,6 +224,10 @@ def test_classes_are_tested_when_asked_and_again_after_a_refit(viewer, session):
     assert viewer.wait()
     frame = viewer.sensitivities()
     assert list(frame.index) == list(session.class_names()) and frame["score"].isna().iloc[-1]
+    for name in ("slope", "sensitivity"):
+        assert (frame[f"null_{name}_low"] < frame[f"null_{name}_high"]).all() and frame[f"p_{name}"].notna().any()
+    noted = [text for text in viewer.snapshot().notes if "; slope " in text]
+    assert noted and all("(random -0.15 to 0.15, p = 0.06); sensitivity " in text for text in noted)
     assert viewer.tested["n_random"] == 20 and viewer.tested["direction"] == viewer.shown
     viewer.direction = viewer.directions().index[2]
     assert viewer.wait() and viewer.tested["direction"] == viewer.shown == viewer.directions().index[2]

@@ -131,6 +131,13 @@ def test_classes_are_tested_on_demand_and_aim_the_map(page):
     page.settle()
     rows = page.page.locator(".wb-classes-table tbody tr")
     assert rows.count() == 3 and "undefined" in page.page.locator(".wb-classes-table").inner_text()
+    cells = rows.nth(1).locator("td")
+    assert cells.count() == 6 and page.page.locator(".wb-classes-table .wb-null").count() == 9, "a band for each"
+    slope, size = cells.nth(2), cells.nth(4)
+    assert "random directions −0.15 to +0.15" in slope.get_attribute("title") and "p 0.03, corrected 0.06" in (
+        slope.get_attribute("title")
+    )
+    assert "random directions 0.05 to 0.25" in size.inner_text() and cells.nth(5).inner_text() == "0.6"
     page.page.locator(".wb-link", has_text="square").click()
     page.until(lambda: page.session.selection.target == "logit:1")
     page.settle()

@@ -783,3 +783,15 @@ def test_on_a_real_network_a_kept_edit_and_a_correction_are_compared(toy):
     panel.close()
     view.close()
     assert hooks(toy) == held == 0 == hooks(off) == hooks(fixed)
+
+
+def test_pairs_that_are_views_of_originals_are_said_to_be(session):
+    view = CompareView(evaluated(origins=np.arange(120) // 3))
+    assert view.report["n"] == 120 and view.report["n_origins"] == 40
+    assert "120 pairs of 40 originals" in view.snapshot().html()
+    usual = CompareView(evaluated())
+    assert usual.report["n_origins"] == 120 and "120 pairs of" not in usual.snapshot().html()
+    wide, narrow = (one.report["measures"][0]["rows"][0] for one in (view, usual))
+    assert wide[0] == narrow[0] and wide[1:] != narrow[1:]
+    view.close()
+    usual.close()

@@ -13,6 +13,7 @@ from workbench.core.errors import (
     NotFiniteError,
     ShapeError,
     StaleError,
+    StoreError,
     UnknownNameError,
     WorkbenchError,
 )
@@ -512,3 +513,67 @@ def test_names_that_come_twice_or_are_numbers():
     assert class_column.classes_of(made) == [1, 2]
     assert class_column.number_of(made, "crane") == 2 and class_column.number_of(made, "7") == 1
     assert class_column.number_of(made, "2") == 2 and class_column.number_of(made, "") is None
+
+
+def test_another_layer_is_mapped_and_shown(widget, session):
+    digest = widget.points["digest"]
+    widget.view_box = [0.1, 0.2, 0.7, 0.9]
+    widget.restore({"layer": "blocks.4", "color_by": "relevance"})
+    assert widget.wait(20) and widget.status == "ready" and widget.points["digest"] != digest
+    assert len(widget.map) == len(widget.table()) == 40 and widget.view_box == [] and widget.color_by == "relevance"
+    assert widget.made_with()["layer"] == "blocks.4" and widget.recipe()["results"] == ["recipe-blocks.4"]
+    assert "NeuronMap(s, 'blocks.4'" in widget.plain_code() and "layer=" not in widget.plain_code()
+    Page(widget).put(layer="bn2")
+    assert widget.wait(20) and widget.points["digest"] == digest and not widget.is_preview
+
+
+def test_a_layer_that_cannot_be_mapped_leaves_what_is_there_and_says_so(widget, session, monkeypatch):
+    before = widget.to_code()
+    with pytest.raises(UnknownNameError, match="nonsense"):
+        widget.layer = "nonsense"
+    session.fail = {name: StoreError("blocks.4 has not been swept.") for name in ("fit", "preview")}
+    with lenient(monkeypatch):
+        widget.layer = "blocks.4"
+        widget.wait(20)
+    assert widget.status == "failed" and widget.map.layer == "bn2"
+    assert widget.stale_reason() == "This is still the map of bn2." and widget.made_with()["layer"] == "bn2"
+    assert widget.to_code() == before
+    session.fail = {}
+    widget.layer = "bn2"
+    assert widget.wait(20) and widget.status == "ready" and widget._problem == {}
+
+
+def test_of_many_layers_in_a_row_the_last_is_mapped(widget, session):
+    session.delay = 0.02
+    for layer in ["blocks.4", "bn2"] * 20 + ["blocks.4"]:
+        widget.layer = layer
+    assert widget.wait(20) and widget.map.layer == "blocks.4" and not widget.is_preview and widget.status == "ready"
+
+
+def test_choices_that_another_layer_does_not_offer_are_left_out(widget, session, monkeypatch):
+    widget.color_by, widget.symbol_by, widget.relevance_class = "frequency", "class", 1
+    widget.filter = {"frequency": [0.2, None]}
+    whole = session.point_map
+
+    def poorer(layer=None, of="components", *, preview=False):
+        made = whole(layer, of, preview=preview)
+        columns = {name: made.columns[name] for name in ("activation", "cluster")}
+        return replace(made, columns=columns, class_relevance=made.class_relevance[:0])
+
+    monkeypatch.setattr(session, "point_map", poorer)
+    widget.layer = "blocks.4"
+    assert widget.wait(20) and widget.status == "ready" and len(widget.table()) == 40
+    assert (widget.symbol_by, widget.filter, widget.relevance_class) == ("", {}, None)
+    assert widget.color_by in ("activation", "cluster")
+
+
+def test_a_map_that_was_given_shows_no_other_layer(session):
+    widget = NeuronMap(session.point_map(), session=session)
+    with pytest.raises(BadValueError, match="the map of bn2 and no other"):
+        widget.layer = "blocks.4"
+    with pytest.raises(BadValueError, match="given is of bn2"):
+        NeuronMap(session.point_map(), session=session, layer="blocks.4")
+    own = NeuronMap(position=np.zeros((5, 2)))
+    with pytest.raises(BadValueError, match="the map that was given and no other"):
+        own.layer = "bn2"
+    assert own.layer == ""

@@ -109,6 +109,18 @@ def test_a_pin_holds_all_of_a_view(session, card, journal):
     assert "1 pins" in repr(journal)
 
 
+def test_a_fitted_map_is_pinned_by_its_widget(session, journal):
+    class EmbeddingMap:
+        map_, session_ = session.point_map(), session
+
+        def __repr__(self):
+            return "EmbeddingMap('bn2')"
+
+    pin = journal.pin(EmbeddingMap())
+    assert pin.widget == "NeuronMap" and "wb.widgets.NeuronMap(s.fit(wb.methods.EmbeddingMap('bn2'))" in pin.code
+    assert journal.pin(session.point_map()).widget == "NeuronMap"
+
+
 def test_each_widget_pins_from_its_menu_without_a_journal_on_show(session, card):
     answer, _ = Page(card).ask("pin", {"note": HOSTILE})
     (pin,) = session.journal.pins()

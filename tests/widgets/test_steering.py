@@ -422,12 +422,13 @@ def test_what_is_expected_is_kept_with_when_it_was_written(session):
 
 def test_an_intervention_keeps_its_scope(panel):
     region = {"x": 0.25, "y": 0.5, "width": 0.5, "height": 0.25}
+    sides = [0.25, 0.5, 0.5, 0.25]
     mine = [wb.Intervention("bn2/unit/17", region=region), wb.Intervention("bn2/unit/4", tokens="patches")]
     panel.interventions = mine
     assert panel.wait() and panel.active == mine
-    assert panel.interventions[0] == {**TOP, "region": region} and panel.interventions[1]["tokens"] == "patches"
+    assert panel.interventions[0] == {**TOP, "region": sides} and panel.interventions[1]["tokens"] == "patches"
     assert panel.outputs["acts"] == [
-        {**{k: v for k, v in TOP.items() if k != "on"}, "region": region},
+        {**{k: v for k, v in TOP.items() if k != "on"}, "region": sides},
         {"address": ["bn2/unit/4"], "operation": "suppress", "strength": 1.0, "tokens": "patches"},
     ]
     panel.keep("part")
@@ -449,7 +450,7 @@ def test_one_is_limited_to_the_selected_region_and_back(panel, session, monkeypa
     panel.only_in_region(0)
     assert panel.active == [wb.Intervention("bn2/unit/17")]
     panel.undo()
-    assert panel.interventions[0]["region"] == region
+    assert panel.interventions[0]["region"] == [0.25, 0.5, 0.5, 0.25]
     panel.only_in_region(0, (0, 0, 0.5, 0.5))
     assert panel.active[0].region == (0, 0, 0.5, 0.5)
     panel._suppress(["bn2/unit/17"])
@@ -471,9 +472,8 @@ def test_one_is_limited_to_the_selected_region_and_back(panel, session, monkeypa
 def test_the_accuracy_has_an_interval(panel):
     frame = panel.result.accuracy()
     for row in panel.effect["accuracy"]:
-        assert row["change"] == pytest.approx(frame.loc[row["name"], "change"])
-        assert (row["low"], row["high"]) == pytest.approx(tuple(frame.loc[row["name"], ["low", "high"]]))
-    assert panel.effect["has_decisions"] and panel.effect["n_left_out"] == 0 == panel.effect["empty_share"]
+        assert row["interval"] == pytest.approx(list(frame.loc[row["name"], ["low", "high"]]))
+    assert panel.effect["decides"] and panel.effect["n_left_out"] == 0 == panel.effect["empty_share"]
     assert " points)" in panel.snapshot().html()
 
 
@@ -484,7 +484,7 @@ def test_a_model_without_decisions_says_so(panel):
         margin_after=None, control=np.full((8, 24), np.nan, np.float32), n_left_out=2,
     )  # fmt: skip
     told = panel._answers.told(found)
-    assert not told["has_decisions"] and told["changed"] is None and told["accuracy"] == []
+    assert not told["decides"] and told["changed"] is None and told["accuracy"] == []
     assert told["worse"]["n_lost"] is None and told["empty_share"] == 1 and told["n_left_out"] == 2
     assert told["is_beyond"] is None and "no decisions" in told["summary"]
 
@@ -720,12 +720,12 @@ class TestShown:
         assert panel.active[0].region is None
 
     def test_a_model_without_decisions_says_so_on_the_page(self, shown, panel):
-        told = {**panel.effect, "has_decisions": False, "changed": None, "accuracy": [], "empty_share": 0.25}
+        told = {**panel.effect, "decides": False, "changed": None, "accuracy": [], "empty_share": 0.25}
         panel.effect = told
         shown.settle()
         text = shown.page.locator(".wb-pop-result").inner_text().replace("\u202f", " ")
         assert "Decisions none the outputs are no choice among classes" in text and "Decisions changed" not in text
-        assert "The model takes no decisions." in text and "25 % found nothing active to change" in text
+        assert "there are no decisions." in text and "25 % found nothing active" in text
 
     def test_the_population_is_chosen(self, shown, panel, session):
         session.data.tag("<i>odd</i>", [1, 3])

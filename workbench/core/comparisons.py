@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.core import check
-from workbench.core.corrections import mcnemar
 from workbench.core.errors import BadValueError, UnknownLayerError
 from workbench.core.ids import ComponentId
+from workbench.core.origins import paired
 from workbench.core.results import Attribution, Result
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ __all__ = ["KINDS", "Comparison", "Differences"]
 
 KINDS = ("lost", "gained", "other", "same")
 """What became of a decision: right and now wrong, wrong and now right, another one without either, the same."""
-
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -269,15 +267,7 @@ class Differences(Result):
         p : float
             McNemar's exact test. Views of one original count once, by whether more were gained or lost.
         """
-        before, after = self._right()
-        if not len(before):
-            return math.nan, math.nan, math.nan, math.nan
-        change = after.astype(np.float64) - before
-        _, place = np.unique(self.origins[self._known], return_inverse=True)
-        total = np.bincount(place, weights=change)
-        low, high = middle(total, np.bincount(place))
-        p = mcnemar(int((total > 0).sum()), int((total < 0).sum()))
-        return float(change.mean()), low, high, p
+        return paired(*self._right(), self.origins[self._known])
 
     def by_class(self) -> pd.DataFrame:
         """Number of samples, accuracy before and after, and what was gained and lost, for each true class."""
@@ -369,6 +359,7 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
 
 
 def yes_or_no(decision: int) -> str:
+    """Name of a decision by a single output: by its sign; empty for -1."""
     return "" if decision < 0 else "yes" if decision else "no"
 
 
@@ -376,14 +367,3 @@ def _named(classes: tuple[str, ...], index: int) -> str:
     if index < 0:
         return ""
     return str(classes[index]) if index < len(classes) else f"output {index}"
-
-
-def middle(total: np.ndarray, count: np.ndarray) -> tuple[float, float]:
-    """Middle 95 % of the means of bootstrap samples of originals; the same at each call."""
-    if len(total) < 2:
-        return math.nan, math.nan
-    # How often each pair of total and count is drawn is all that decides.
-    kinds, n = np.unique(np.stack([total, count], 1), axis=0, return_counts=True)
-    drawn = np.random.default_rng(0).multinomial(len(total), n / len(total), size=_RESAMPLES)
-    low, high = np.percentile((drawn @ kinds[:, 0]) / (drawn @ kinds[:, 1]), [2.5, 97.5])
-    return float(low), float(high)

@@ -30,6 +30,8 @@ class Settings:
         ``separate``, ``bundle`` or ``none``: how stills accompany live widgets.
     still_wait_s : float
         How long displaying waits for what a still shows; 0 for readers, more for notebooks executed for their pages.
+    ask_s : float
+        Seconds that a sweep may take which a widget needs and nobody asked for; before a longer one the widget asks.
     data : Path or None
         Folder with further images for tests and benchmarks.
     """
@@ -41,6 +43,7 @@ class Settings:
     strict: bool = False
     still: str = "separate"
     still_wait_s: float = 0.0
+    ask_s: float = 60.0
     data: Path | None = None
 
 
@@ -73,7 +76,7 @@ def settings(**given: Any) -> Settings:
 
 def _read(name: str, text: str) -> Any:
     try:
-        if name in ("store_gb", "memory_gb", "still_wait_s"):
+        if name in ("store_gb", "memory_gb", "still_wait_s", "ask_s"):
             return float(text)
         if name == "still" and text not in ("separate", "bundle", "none"):
             raise ValueError(text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.core.errors import BadValueError
+from workbench.core.origins import error_of_mean, middle, number_of, paired
 from workbench.core.results import Result
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Reevaluation(Result):
         What constant relevance would give: the share of the picture that masks take. NaN without masks.
     sensitivity, sensitivity_error : (model,) float array
         Mean absolute derivative of the true class's output along the uncorrected model's direction, times the length of
-        the concept: output units. Below the edits of the layer; NaN without a direction.
+        the concept: output units. Below the edits of the layer, with its standard error over originals; NaN without a
+        direction.
     sensitivity_after : (model,) float array
         The same behind the edits of the layer.
     probe_layer, probe_logits : (model,) float array
@@ -104,6 +106,11 @@ class Reevaluation(Result):
         Whether the model is right on the samples with another artifact.
     layer : str
     warnings : tuple of str
+    origins : (sample,) int64 array, optional
+        Original picture of each sample: views of one are no new evidence, so that all intervals and tests go by
+        originals. Default: each sample is its own.
+    relevance_origins : (explained,) int64 array, optional
+        Original picture of each column of `relevance`.
     ctx_ : weak reference to a session, optional
         Where it was made.
     """
@@ -124,17 +131,28 @@ class Reevaluation(Result):
     others: Mapping[str, np.ndarray]
     layer: str = ""
     warnings: tuple[str, ...] = ()
+    origins: np.ndarray | None = None
+    relevance_origins: np.ndarray | None = None
     ctx_: Any = None
 
+    def __post_init__(self) -> None:
+        for given, n in ((self.origins, len(self.samples)), (self.relevance_origins, self.relevance.shape[1])):
+            number_of(given, n)  # says what is wrong with them
+
+    @property
+    def n_origins(self) -> int:
+        """Original pictures that the samples are of."""
+        return number_of(self.origins, len(self.samples))
+
     def accuracy(self, model: int = 0, kind: str = "clean") -> tuple[float, float, float]:
-        """Accuracy with its middle 95 % by the bootstrap over samples; `kind` may name another artifact."""
+        """Accuracy with its middle 95 % by the bootstrap over originals; `kind` may name another artifact."""
         right = self._right(kind)[model]
-        return (float(right.mean()), *self._middle(right.astype(np.float64)))
+        return (float(right.mean()), *middle(right, self.origins))
 
     def gap(self, model: int = 0, kind: str = "attacked") -> tuple[float, float, float]:
         """Clean minus attacked accuracy of one model, paired by sample, with its middle 95 %."""
         change = self.clean[model].astype(np.float64) - self._right(kind)[model]
-        return (float(change.mean()), *self._middle(change))
+        return (float(change.mean()), *middle(change, self.origins))
 
     def change(self, model: int, kind: str = "clean") -> tuple[float, float, float, float]:
         """How much more often a model is right than the first, paired by sample.
@@ -142,14 +160,14 @@ class Reevaluation(Result):
         Returns
         -------
         change, low, high : float
-            Difference of the accuracies with its middle 95 % by the bootstrap over samples.
+            Difference of the accuracies with its middle 95 % by the bootstrap over originals: their views are drawn
+            together.
         p : float
-            McNemar's exact test: the chance of so uneven a split of the samples on which one of the two is right.
+            McNemar's exact test: the chance of so uneven a split of the originals on which one of the two is right more
+            often.
         """
         right = self._right(kind)
-        difference = right[model].astype(np.float64) - right[0]
-        gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
-        return (float(difference.mean()), *self._middle(difference), mcnemar(gained, lost))
+        return paired(right[0], right[model], self.origins)
 
     def by_class(self) -> pd.DataFrame:
         """Clean and attacked accuracy per model and class."""
@@ -190,9 +208,9 @@ class Reevaluation(Result):
                 row[f"{kind}_change"], row[f"{kind}_change_low"], row[f"{kind}_change_high"], row[f"{kind}_p"] = (
                     self.change(i, kind)
                 )
-            share = self.relevance[i] if self.relevance.shape[1] else np.full(1, np.nan)
-            row["relevance"] = float(share.mean())
-            row["relevance_error"] = float(share.std(ddof=1) / math.sqrt(len(share))) if len(share) > 1 else math.nan
+            share = self.relevance[i]
+            row["relevance"] = float(share.mean()) if len(share) else math.nan
+            row["relevance_error"] = float(error_of_mean(share, self.relevance_origins))
             row["relevance_area"] = self.relevance_area
             for name in _NUMBERS:
                 row[name] = float(getattr(self, name)[i])
@@ -213,7 +231,13 @@ class Reevaluation(Result):
         return ". ".join(parts) + "."
 
     def __repr__(self) -> str:
-        return f"<re-evaluation on {len(self.samples)} pairs: {self.summary()}>"
+        return f"<re-evaluation on {self.population}: {self.summary()}>"
+
+    @property
+    def population(self) -> str:
+        """How many pairs, in words, and of how many originals where these are fewer."""
+        views = f" of {self.n_origins} originals" if self.n_origins < len(self.samples) else ""
+        return f"{len(self.samples)} pairs{views}"
 
     def _right(self, kind: str) -> np.ndarray:
         if kind in ("clean", "attacked"):
@@ -222,31 +246,5 @@ class Reevaluation(Result):
             raise BadValueError(f'No other artifact "{kind}".', hint=f"There are: {', '.join(self.others) or 'none'}.")
         return self.others[kind]
 
-    @staticmethod
-    def _middle(values: np.ndarray, n: int = 2000) -> tuple[float, float]:
-        """Middle 95 % of the means of bootstrap samples; the same at each call."""
-        if len(values) < 2:
-            return math.nan, math.nan
-        # Means of the few different values there are: counts are all that a bootstrap sample decides.
-        kinds, counts = np.unique(values, return_counts=True)
-        drawn = np.random.default_rng(0).multinomial(len(values), counts / len(values), size=n)
-        low, high = np.percentile(drawn @ kinds / len(values), [2.5, 97.5])
-        return float(low), float(high)
-
 
 _NUMBERS = ("sensitivity", "sensitivity_error", "sensitivity_after", "probe_layer", "probe_logits")
-
-
-def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided exact binomial test that gains and losses are equally likely; 1 where there are neither.
-
-    Notes
-    -----
-    McNemar 1947, with the binomial distribution in place of the normal one.
-    """
-    n = gained + lost
-    if n == 0:
-        return 1.0
-    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(min(gained, lost) + 1)]
-    tail = sum(math.exp(one - n * math.log(2)) for one in logs)
-    return min(1.0, 2 * tail)

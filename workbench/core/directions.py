@@ -247,29 +247,38 @@ class ConceptSensitivity(Result):
     class_index : tuple of int
         Which outputs.
     n_samples : (class_,) int64 array
-        Samples of each class that were looked at.
+        Samples of each class that were looked at. Views of one original are no new evidence: intervals and errors go by
+        originals.
     score : float
         Share of the samples whose output rises along the direction among those where it changes at all, 0 to 1; NaN is
         undefined: it changes for none.
     score_low, score_high : float
-        Middle 95 % of bootstrap samples of images.
+        Middle 95 % of bootstrap samples of originals.
     score_positions : float
         The same share with all positions of all samples counted.
     sensitivity, sensitivity_error : float
-        Mean absolute derivative in output units, over positions and samples, and its standard error over samples.
-    slope : float
-        Mean signed derivative.
+        Mean absolute derivative in output units, over positions and samples, and its standard error over originals.
+    slope, slope_error : float
+        Mean signed derivative, and its standard error over originals.
     zeros : float
         Share of the samples whose derivative is exactly zero.
     null_low, null_high : float
         Middle 95 % of the scores of random directions.
-    null_sensitivity : float
-        Mean sensitivity to random directions.
+    null_sensitivity, null_sensitivity_low, null_sensitivity_high : float
+        Mean sensitivity to random directions, and their middle 95 %.
+    null_slope_low, null_slope_high : float
+        Middle 95 % of the slopes along random directions.
     p, p_holm : float
-        Share of random directions whose score is at least as far from one half, with and without Holm's correction
+        Share of random directions whose score is at least as far from one half, without and with Holm's correction
         across concepts; NaN where the score is undefined.
+    p_sensitivity, p_sensitivity_holm, p_slope, p_slope_holm : float
+        Twice the share of random directions with a sensitivity, or slope, beyond that of the concept, on the side with
+        fewer, the concept counted among them: from 2 / (`n_random` + 1) on. These can be tested also where the model is
+        linear above the layer and the score says nothing. NaN where no output changes, or without random directions.
     n_random : int
     warnings : tuple of str
+    n_origins : (class_,) int64 array, optional
+        Original pictures that the samples are of. Default: each sample is its own.
     """
 
     layer: str
@@ -285,14 +294,24 @@ class ConceptSensitivity(Result):
     sensitivity: np.ndarray
     sensitivity_error: np.ndarray
     slope: np.ndarray
+    slope_error: np.ndarray
     zeros: np.ndarray
     null_low: np.ndarray
     null_high: np.ndarray
     null_sensitivity: np.ndarray
+    null_sensitivity_low: np.ndarray
+    null_sensitivity_high: np.ndarray
+    null_slope_low: np.ndarray
+    null_slope_high: np.ndarray
     p: np.ndarray
     p_holm: np.ndarray
+    p_sensitivity: np.ndarray
+    p_sensitivity_holm: np.ndarray
+    p_slope: np.ndarray
+    p_slope_holm: np.ndarray
     n_random: int
     warnings: tuple[str, ...] = ()
+    n_origins: np.ndarray | None = None
 
     @property
     def is_undefined(self) -> np.ndarray:
@@ -307,7 +326,8 @@ class ConceptSensitivity(Result):
         for i, concept in enumerate(self.concepts):
             for j, name in enumerate(self.classes):
                 numbers = {key: float(getattr(self, key)[i, j]) for key in SENSITIVITY_NUMBERS}
-                row = {"concept": concept, "class": name, "n": int(self.n_samples[j]), **numbers}
+                n, n_origins = int(self.n_samples[j]), int(self._n_origins[j])
+                row = {"concept": concept, "class": name, "n": n, "originals": n_origins, **numbers}
                 rows.append({**row, "verdict": self.verdict(i, j)})
         return pd.DataFrame(rows).set_index(["concept", "class"])
 
@@ -319,11 +339,17 @@ class ConceptSensitivity(Result):
             return "as random"
         return "rises" if self.score[component, class_] > 0.5 else "falls"
 
+    @property
+    def _n_origins(self) -> np.ndarray:
+        return self.n_samples if self.n_origins is None else self.n_origins
+
     def __repr__(self) -> str:
         return f"<sensitivity of {len(self.classes)} outputs to {', '.join(self.concepts)} at {self.layer}>"
 
 
 SENSITIVITY_NUMBERS = (
-    "score", "score_low", "score_high", "score_positions", "sensitivity", "sensitivity_error", "slope", "zeros",
-    "null_low", "null_high", "null_sensitivity", "p", "p_holm",
+    "score", "score_low", "score_high", "score_positions", "sensitivity", "sensitivity_error", "slope", "slope_error",
+    "zeros", "null_low", "null_high", "null_sensitivity", "null_sensitivity_low", "null_sensitivity_high",
+    "null_slope_low", "null_slope_high", "p", "p_holm", "p_sensitivity", "p_sensitivity_holm", "p_slope",
+    "p_slope_holm",
 )  # fmt: skip

@@ -43,7 +43,8 @@ class Edit:
         Direction of ``add`` and ``project`` (component,), directions of ``shift`` (direction, component), mask or new
         weights.
     arrays : mapping of name to array
-        Of ``shift``: ``codes`` (direction,), what the projections on the directions become, 0 if not given;
+        Of ``shift``: ``codes`` (direction,), what the projections on the directions become, 0 if not given; or
+        (artifact + 1, direction), a row for each artifact that acts alone, and the last for several at once;
         ``detector`` (artifact, component) and ``threshold`` (artifact,), where it acts if an artifact is there.
     options : mapping
         JSON-able. Of ``scale``, ``set``, ``add``, ``project``: ``tokens`` (``"class"``, ``"patches"``) and ``region``
@@ -120,8 +121,32 @@ class Edits(tuple[Edit, ...]):
         made.model, made.title = model, title
         return made
 
+    @classmethod
+    def of(cls, given: Any) -> Edits:
+        """Edits of whatever stands for some: a sequence of them, or a fitted correction (what has `edits`).
+
+        Raises
+        ------
+        BadValueError
+            If it is neither, or a correction that is not fitted yet.
+        """
+        if isinstance(given, Edits):
+            return given
+        if hasattr(given, "is_fitted") and callable(getattr(given, "edits", None)) and not isinstance(given, type):
+            given = given.edits()
+        is_several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
+        several = tuple(given) if is_several else ()
+        wrong = [one for one in several if not isinstance(one, Edit)]
+        if not is_several or wrong:
+            got = f"a list with {type(wrong[0]).__name__}" if wrong else type(given).__name__
+            raise BadValueError(
+                f"A list of edits or a fitted correction is needed; got {got}.",
+                hint="[Edit(...)], s.fit(PClArC(cav)), or s.load_edits(path); workbench.core.results.Edit makes one.",
+            )
+        return given if isinstance(given, Edits) else cls(several)
+
     def __add__(self, other: Any) -> Edits:
-        more = other if isinstance(other, Edits) else Edits(other)
+        more = Edits.of(other)
         return Edits(
             (*self, *more), model=self.model or more.model, title="; ".join(t for t in (self.title, more.title) if t)
         )

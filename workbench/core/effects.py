@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.core import check
-from workbench.core.comparisons import middle, yes_or_no
+from workbench.core.comparisons import yes_or_no
 from workbench.core.errors import BadValueError
 from workbench.core.ids import ComponentId
+from workbench.core.origins import middle
 from workbench.core.results import Ranking, Result
 
 if TYPE_CHECKING:
@@ -357,9 +358,8 @@ class Effect(Result):
     def _right(self, of: np.ndarray) -> tuple[int | float, ...]:
         label = self.labels[of]
         before, after = ((one[of] == label).astype(np.float64) for one in (self.decision_before, self.decision_after))
-        _, place = np.unique(self.origins[of], return_inverse=True)
         change = after - before
-        low, high = middle(np.bincount(place, weights=change), np.bincount(place))
+        low, high = middle(change, self.origins[of])
         return int(of.sum()), float(before.mean()), float(after.mean()), float(change.mean()), low, high
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "BadValueError",
@@ -11,6 +12,7 @@ __all__ = [
     "DamagedEntryError",
     "DataError",
     "IncompleteError",
+    "NotSweptError",
     "MissingPackageError",
     "ModelError",
     "NoPredictionError",
@@ -23,6 +25,7 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "UnknownComponentError",
+    "UnknownLabelError",
     "UnknownLayerError",
     "UnknownNameError",
     "UnknownSampleError",
@@ -147,6 +150,22 @@ class StaleError(StoreError):
 
 class IncompleteError(StoreError):
     """A stored result covers only a part of the data."""
+
+
+class NotSweptError(IncompleteError):
+    """Something is not in the store, and to sweep it takes longer than what nobody asked for may take.
+
+    Attributes
+    ----------
+    sweep : dict
+        Arguments of `Session.sweep` that would make it, with ``layers``.
+    cost : str
+        What that costs, in words.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", sweep: dict[str, Any] | None = None, cost: str = ""):
+        super().__init__(message, hint=hint)
+        self.sweep, self.cost = dict(sweep or {}), cost
 
 
 class OutOfBudgetError(WorkbenchError, MemoryError):

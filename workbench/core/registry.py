@@ -83,6 +83,25 @@ class Registry(Generic[T]):
         self[name]
         return dict(self._facts.get(name, {}))
 
+    def stating(self, test: Callable[[dict[str, Any]], bool]) -> str | None:
+        """The first name whose facts pass `test`: among what is there, then among the plugins, one by one.
+
+        Plugins state their facts when they are loaded. None is loaded where something that is there passes, and none
+        behind the first that does; broken ones are skipped with a warning, which each gives once.
+        """
+        self._fill()
+        for name in sorted(self._items):
+            if test(self._facts.get(name, {})):
+                return name
+        for name in sorted({*self._announced()} - {*self._items}):
+            try:
+                facts = self.facts(name)
+            except UnknownNameError:
+                continue
+            if test(facts):
+                return name
+        return None
+
     def where(self, test: Callable[[T], bool]) -> dict[str, T]:
         """Everything registered that passes `test`, by name; broken plugins are skipped with a warning."""
         found = {}

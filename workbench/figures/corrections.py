@@ -43,7 +43,7 @@ def reevaluation_figure(result: Reevaluation) -> go.Figure:
     """Draw the accuracy of each model on clean and on attacked samples, with intervals, and under other artifacts."""
     names = [style.text(name) for name in result.models]
     fig = style.figure(
-        f"Models with and without {style.text(result.artifact)}, {len(result.samples)} pairs",
+        f"Models with and without {style.text(result.artifact)}, {result.population}",
         result.summary(),
         height=340,
         barmode="group",

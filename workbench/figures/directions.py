@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
@@ -96,7 +98,10 @@ def direction_set_figure(directions: DirectionSet) -> go.Figure:
 
 @FIGURES.register("ConceptSensitivity")
 def sensitivity_figure(result: ConceptSensitivity, *, quantity: str = "score") -> go.Figure:
-    """Draw scores with their intervals and what random directions give, or sensitivities; undefined ones are left out.
+    """Draw scores, sensitivities or slopes with what random directions give; undefined scores are left out.
+
+    Scores have their 95 % interval, the others 1.96 standard errors to both sides; the grey bands are the middle 95 %
+    of random directions.
 
     Parameters
     ----------
@@ -118,31 +123,36 @@ def sensitivity_figure(result: ConceptSensitivity, *, quantity: str = "score") -
     for i, concept in enumerate(result.concepts):
         values = getattr(result, quantity)[i]
         colour = style.CATEGORIES[i % len(style.CATEGORIES)]
-        error = None
+        ending = "" if quantity == "score" else f"_{quantity}"
+        ends = [getattr(result, f"null{ending}_{end}")[i] for end in ("low", "high")]
+        fig.add_trace(
+            go.Scatter(
+                x=np.stack([*ends, np.full(len(classes), np.nan)], 1).ravel(),
+                y=[name for name in classes for _ in range(3)],
+                mode="lines",
+                line={"width": 9, "color": "rgba(128,128,128,.3)"},
+                name=f"random, {style.text(concept)}",
+                hoverinfo="skip",
+            )
+        )
+        p = getattr(result, f"p{ending}_holm")[i]
+        told = [f"{quantity} {value:.3g}, p {chance:.2g}" for value, chance in zip(values, p, strict=True)]
+        error: dict[str, Any]
         if quantity == "score":
             error = {
                 "type": "data", "symmetric": False, "array": result.score_high[i] - values,
                 "arrayminus": values - result.score_low[i],
             }  # fmt: skip
-            fig.add_trace(
-                go.Scatter(
-                    x=np.stack([result.null_low[i], result.null_high[i], np.full(len(classes), np.nan)], 1).ravel(),
-                    y=[name for name in classes for _ in range(3)],
-                    mode="lines",
-                    line={"width": 9, "color": "rgba(128,128,128,.3)"},
-                    name=f"random, {style.text(concept)}",
-                    hoverinfo="skip",
-                )
-            )
-        elif quantity == "sensitivity":
-            error = {"type": "data", "array": result.sensitivity_error[i]}
+        else:
+            error = {"type": "data", "array": 1.96 * getattr(result, f"{quantity}_error")[i]}
         fig.add_trace(
             go.Scatter(
-                x=values, y=classes, mode="markers", name=style.text(concept), error_x=error,
+                x=values, y=classes, mode="markers", name=style.text(concept), error_x=error, hovertext=told,
                 marker={"color": colour, "size": 9, "symbol": i},
             )
         )  # fmt: skip
     if quantity == "score":
         fig.update_xaxes(range=[-0.03, 1.03])
-        fig.add_vline(x=0.5, line={"dash": "dot", "color": style.OTHER})
+    if quantity != "sensitivity":
+        fig.add_vline(x=0.5 if quantity == "score" else 0, line={"dash": "dot", "color": style.OTHER})
     return fig

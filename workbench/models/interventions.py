@@ -45,7 +45,7 @@ def edits_of(interventions: Sequence[Intervention], layers: LayerTable) -> list[
 
 
 def _scope(one: Intervention, basis: Basis) -> dict[str, Any]:
-    """Where an intervention acts, as options of its edits; none for everywhere, so that these stay what they were."""
+    """Where an intervention acts, as options of its edits; none for everywhere, so that edits stay what they were."""
     tokens, region = one.tokens, one.region
     if tokens is None and region is None and isinstance(basis, DirectionBasis) and basis.pooling == "token":
         tokens = "class"

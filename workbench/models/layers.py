@@ -149,8 +149,8 @@ class LayerTable(Mapping[str, Layer]):
         """Add directions as a basis of a layer; those of the same name make way.
 
         What made way stays known by its name with its digest, ``cav-ruler.3f9a81c2``, so that an address can mean one
-        version for good: see `pinned`. Of directions that were found in the class token (``pooling="token"``) steering
-        changes that token alone.
+        version for good: see `pinned`. Of directions that were found in the class token (``pooling="token"``) it is
+        that token which is steered.
         """
         if name == UnitBasis.name or _PINNED.search(name):
             raise BadValueError(f'Directions cannot be called "{name}".', hint='For example "cav-ruler".')

@@ -3,6 +3,10 @@
 With directions V (direction, unit) and numbers c, the change is ``a' = a - V+ (V a - c)`` with the pseudo-inverse V+:
 the rest of the activation stays as it is. For c = V mu it is ``a - P (a - mu)``, P being the projector on the span. It
 may happen for some samples only: those that a linear detector finds, or whose uncorrected prediction is in a set.
+
+Directions that are nearly the same count once: with each of length 1, singular values of V below `CUTOFF` times the
+largest are left out, for what tells such directions apart is the error of their estimates. Two count once below 3.4
+degrees (cosine above 0.998); what is left of either is then at most 3 % of what an activation has across both.
 """
 
 from __future__ import annotations
@@ -19,10 +23,13 @@ from workbench.core.errors import BadValueError, ModelError, ShapeError
 from workbench.core.results import Edit
 from workbench.models.layers import Layer
 
-__all__ = ["PLACES", "Shift", "check_shift", "pooled_by"]
+__all__ = ["CUTOFF", "PLACES", "Shift", "check_shift", "pooled_by", "span_of"]
 
 PLACES = ("position", "sample")
 """Every position by itself, or all positions of a sample alike, by what its pooled activation needs."""
+
+CUTOFF = 0.03
+"""Singular values below this share of the largest are left out, for shifts and for what is said of their directions."""
 
 _OPTIONS = {"at", "pooling", "tokens", "artifact", "classes", "softness"}
 
@@ -30,6 +37,27 @@ _OPTIONS = {"at", "pooling", "tokens", "artifact", "classes", "softness"}
 def pooled_by(pooling: str, maps: Tensor) -> Tensor:
     """(sample, unit): largest value over positions, their mean, or the first; `maps` is (sample, unit, position)."""
     return maps.amax(2) if pooling == "max" else maps.mean(2) if pooling == "mean" else maps[:, :, 0]
+
+
+def span_of(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The span of directions, without what is too small to count.
+
+    Parameters
+    ----------
+    vectors : (direction, unit) tensor
+        Of length 1.
+
+    Returns
+    -------
+    left : (direction, axis) tensor
+    sizes : (axis,) tensor
+        Singular values, falling.
+    axes : (axis, unit) tensor
+        Orthonormal; ``left * sizes @ axes`` gives the directions, but for what was left out.
+    """
+    left, sizes, axes = torch.linalg.svd(vectors, full_matrices=False)
+    kept = sizes > CUTOFF * sizes[0]
+    return left[:, kept], sizes[kept], axes[kept]
 
 
 def check_shift(edit: Edit, layer: Layer) -> None:
@@ -55,9 +83,14 @@ def check_shift(edit: Edit, layer: Layer) -> None:
         raise ShapeError(
             f"`artifact` must number the artifact of each of {shape[0]} directions from 0; got {artifact}."
         )
-    for name, wanted in (("codes", (shape[0],)), ("detector", (n, layer.n_components)), ("threshold", (n,))):
-        if name in edit.arrays and tuple(np.shape(edit.arrays[name])) != wanted:
-            raise ShapeError(f'"{name}" of a shift must have the shape {wanted}; got {np.shape(edit.arrays[name])}.')
+    k = shape[0]
+    for name, wanted in (("codes", (k,)), ("detector", (n, layer.n_components)), ("threshold", (n,))):
+        allowed = [wanted, (n + 1, k)] if name == "codes" else [wanted]
+        if name in edit.arrays and tuple(np.shape(edit.arrays[name])) not in allowed:
+            raise ShapeError(
+                f'"{name}" of a shift must have the shape {" or ".join(map(str, allowed))}; got '
+                f"{np.shape(edit.arrays[name])}."
+            )
     if ("detector" in edit.arrays) != ("threshold" in edit.arrays):
         raise BadValueError("A detector needs a threshold, and a threshold a detector.")
     classes = options.get("classes")
@@ -169,18 +202,17 @@ class Shift:
     def _span(self, artifacts: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor]:
         """An orthonormal basis (axis, unit) of the directions of some artifacts, and the codes along it.
 
-        Nearly parallel directions count once: their small singular values are left out.
+        Nearly parallel directions count once, see `CUTOFF`.
         """
         key = (artifacts, like.device, like.dtype)
         if key not in self._spans:
             mine = torch.isin(self._artifact, torch.tensor(artifacts))
-            vectors, codes = self._vectors[mine], self._codes[mine]
-            left, sizes, axes = torch.linalg.svd(vectors, full_matrices=False)
-            kept = sizes > 1e-6 * sizes[0]
-            if len(vectors) == 1:  # exactly the direction, with its sign
-                size = vectors.norm()
-                axes, along = vectors / size, codes / size
-            else:
-                axes, along = axes[kept], (left[:, kept].T @ codes) / sizes[kept]
+            lengths = self._vectors[mine].norm(dim=1)
+            row = artifacts[0] if len(artifacts) == 1 else self.n_artifacts
+            codes = (self._codes if self._codes.ndim == 1 else self._codes[row])[mine]
+            axes, along = self._vectors[mine] / lengths[:, None], codes / lengths
+            if len(axes) > 1:  # a single one stays exactly as it is, with its sign
+                left, sizes, axes = span_of(axes)
+                along = (left.T @ along) / sizes
             self._spans[key] = (axes.to(like), along.to(like))
         return self._spans[key]

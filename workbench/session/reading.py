@@ -11,8 +11,9 @@ import torch
 
 from workbench.attribution.base import Target
 from workbench.attribution.crp import rule_of
-from workbench.core.errors import DamagedEntryError, IncompleteError
+from workbench.core.errors import DamagedEntryError, IncompleteError, NotSweptError
 from workbench.core.results import ReferenceSet
+from workbench.core.unasked import longest_unasked
 from workbench.core.words import count
 from workbench.session.base import SessionBase
 from workbench.sweeps.index import from_arrays, reference_index
@@ -54,6 +55,19 @@ class Reading(SessionBase):
             progress: Progress | None = None,
         ) -> SweepPlan:
             """Walk the data."""
+
+        def plan(
+            self,
+            layers: Any,
+            *,
+            relevance: bool = True,
+            target: Any = None,
+            rule: Any = None,
+            samples: Any = None,
+            batch: int | None = None,
+            keep: str = "tables",
+        ) -> SweepPlan:
+            """What a sweep would do and cost."""
 
     def _rule_and_target(self, rule: Any, target: Any) -> tuple[Any, Target]:
         goal = Target.parse(target or Target.top()).resolved(self.model)
@@ -110,14 +124,32 @@ class Reading(SessionBase):
                 hint=f'Run session.sweep("{layer}"), which keeps tables.',
             )
         if found is None:
+            wanted = {"layers": layer, "relevance": kind == "relevances", "rule": rule, "target": target}
+            self._ask_first(kind, wanted)
             logger.info("%s of %s are not in the store: sweeping", kind, layer)
-            self.sweep(layer, relevance=kind == "relevances", rule=rule, target=target)
+            self.sweep(**wanted)
             found = self._find(kind, layer, rule, target)
         if found is None:
             raise IncompleteError(f'No {kind} of "{layer}" are in the store.', hint=f'Run session.sweep("{layer}").')
         if not found.shards.is_complete:
             logger.info("%s of %s cover %.0f %% of the data; a sweep goes on", kind, layer, 100 * found.coverage)
         return found
+
+    def _ask_first(self, kind: str, wanted: dict[str, Any]) -> None:
+        """Refuse to sweep what takes long, where nobody asked for it."""
+        longest = longest_unasked()
+        if longest is None:
+            return
+        planned = self.plan(**wanted)
+        seconds = (planned.seconds_per_sample or 0.0) * len(planned.samples)
+        if seconds > longest:
+            layer = wanted["layers"]
+            raise NotSweptError(
+                f'The {kind} of "{layer}" are not in the store, and a sweep of {count(len(planned.samples), "sample")} '
+                f"takes long: {planned.cost}.",
+                hint=f'Start it, or run session.sweep(["{layer}"]); set WORKBENCH_ASK_S to be asked later or sooner.',
+                sweep=wanted, cost=planned.cost,
+            )  # fmt: skip
 
     def _read(self, kind: str, layer: str, read: Callable[[Pass], T], rule: Any = None, target: Any = None) -> T:
         """Read something from a pass; a damaged shard is swept again first."""
@@ -194,25 +226,34 @@ class Reading(SessionBase):
 
     def _kept_references(self, found: Pass, layer: str, by: str, per_origin: int, k: int) -> tuple[Candidates, str]:
         """References and the digest of their recipe: those that the sweep kept, or made now."""
-        if per_origin == 1 and k <= KEPT_REFERENCES:
-            recipe = self._index_recipe(found)
-            kept = self.store.get(recipe)
-            if kept is not None and f"{layer}|{by}|ids" in kept:
-                return from_arrays(kept, layer, by), recipe.digest
-        recipe = self._index_recipe(found, layer=layer, by=by, per_origin=per_origin, k=max(k, KEPT_REFERENCES))
+        own = self._index_recipe(found, layer=layer, by=by, per_origin=per_origin, k=max(k, KEPT_REFERENCES))
+        of_sweep = [self._index_recipe(found)] if per_origin == 1 and k <= KEPT_REFERENCES else []
+        for recipe in (*of_sweep, own):
+            kept = self._index_of(recipe, layer, by)
+            if kept is not None:
+                return kept, recipe.digest
         made = self.store.get_or_make(
-            recipe,
+            own,
             lambda: reference_index(
-                found,
-                [layer],
-                [by],
-                self.data.origins,
-                max(k, KEPT_REFERENCES),
-                per_origin=per_origin,
+                found, [layer], [by], self.data.origins, max(k, KEPT_REFERENCES), per_origin=per_origin,
                 device=self.model.device,
-            ),  # fmt: skip
-        )
-        return from_arrays(made, layer, by), recipe.digest
+            ),
+        )  # fmt: skip
+        return from_arrays(made, layer, by), own.digest
+
+    def _index_of(self, recipe: Recipe, layer: str, by: str) -> Candidates | None:
+        """What a stored index holds of a layer; one that cannot be read is dropped: tables can make it again."""
+        try:
+            arrays = self.store.get(recipe)
+            if arrays is None or f"{layer}|{by}|ids" not in arrays:
+                return None
+            return from_arrays(arrays, layer, by)
+        except DamagedEntryError as error:
+            if getattr(self.store, "read_only", False):
+                raise
+            logger.warning("%s It is made again from the tables.", error.message)
+            self.store.delete(recipe)
+            return None
 
     def _index_recipe(
         self, found: Pass, *, layer: str = "", by: str = "", per_origin: int = 1, k: int = KEPT_REFERENCES

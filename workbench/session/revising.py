@@ -16,6 +16,7 @@ from workbench.core import check
 from workbench.core.corrections import Reevaluation
 from workbench.core.edits import Edits
 from workbench.core.errors import BadValueError, DamagedEntryError, ShapeError, StaleError
+from workbench.core.origins import error_of_mean, places
 from workbench.core.results import Edit
 from workbench.core.sampling import evenly
 from workbench.data.base import Dataset
@@ -25,6 +26,7 @@ from workbench.methods.directions.sets import digest_of, sample_ids, the_pairs
 from workbench.methods.evaluation.correction import (
     answers,
     is_right,
+    masks_of,
     probe_auc,
     relevance_on_masks,
     sensitivities,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Revising", "StoredCheckpoint"]
 
-_VERSION = 3
+_VERSION = 4
 
 
 class StoredCheckpoint:
@@ -148,8 +150,10 @@ class Revising(Trying):
             What it is called; also the name of its masks.
         cav : CAV, optional
             The artifact's direction, fitted on the uncorrected model: for sensitivities, and the layer of the probe.
-        masks : str or mapping, optional
-            Name of the masks in the attacked data, or ids to (y, x) arrays. Default: `artifact`, where there are such.
+        masks : str, mapping or fitted ArtifactMasks, optional
+            Name of the masks in the attacked data, or masks by the ids of the attacked samples: of (y, x) arrays at the
+            size of the input. Default: `artifact`, where there are such. Samples without one have no relevance; a
+            warning says how many.
         besides : mapping of str to Dataset, optional
             The same samples with other artifacts: whether one has taken the place of the corrected one.
         n_explained : int
@@ -164,7 +168,13 @@ class Revising(Trying):
         Raises
         ------
         BadValueError, ShapeError
-            If clean and attacked samples do not belong together.
+            If clean and attacked samples do not belong together, or no sample that is explained has such a mask.
+        UnknownNameError
+            If there are no masks of that name.
+
+        Notes
+        -----
+        Views of one original (``data.origins``) are no new evidence: intervals and tests of the result go by originals.
         """
         named: dict[str, Any] = {self.name: self}
         for one in others:
@@ -239,13 +249,18 @@ class _Question:
         self.layer = self.directions[0].layer if self.directions else ""
         self.pooling = self.directions[0].pooling if self.directions else "max"
         self.explained = evenly(len(self.clean_ids), check.positive("n_explained", n_explained))
-        self.masks = masks if masks is not None else self.artifact
+        self.origins = np.asarray(session.data.origins)[self.clean_ids]
+        self.masks: Any = self.artifact
+        self.is_masked = masks is not None
+        if masks is not None:
+            self.masks = masks_of(self.attacked, self.attacked_ids[self.explained], masks)
         vectors = [digest_of(np.ascontiguousarray(d.vector, np.float32).view(np.int32)) for d in self.directions]
         self.facts = {
             "clean": digest_of(self.clean_ids), "attacked": [self.attacked.fingerprint, digest_of(self.attacked_ids)],
             "labels": digest_of(self.labels), "vectors": vectors, "lengths": [d.length for d in self.directions],
             "pooling": self.pooling, "explained": len(self.explained), "masks": mask_facts(session, self.masks),
             "besides": {name: one.fingerprint for name, one in sorted(besides.items())},
+            "origins": digest_of(places(self.origins, len(self.origins))),
         }  # fmt: skip
 
     def measured(self, handle: ModelHandle, rule: Any, progress: Progress) -> dict[str, Any]:
@@ -262,19 +277,19 @@ class _Question:
         for kind in read:
             arrays[kind] = is_right(logits[kind][at[kind]], self.labels[both])
         parts = [[v[k][at[k]] for k in ("clean", "attacked")] for v in (values, logits)]
-        probes = [probe_auc(*part) if part[0].shape[1] else float("nan") for part in parts]
+        probes = [probe_auc(*part, origins=self.origins[both]) if part[0].shape[1] else float("nan") for part in parts]
         for name, data in self.besides.items():
             place, z, _ = answers(handle, data, ids, "", self.pooling, progress)
             if not np.isin(both, place).all():
                 raise BadValueError(f'Some samples with "{name}" cannot be read.')
             arrays[f"other|{name}"] = is_right(z[np.searchsorted(place, both)], self.labels[both])
         rows = self.explained
-        shares, areas = relevance_on_masks(
+        shares, areas, masked = relevance_on_masks(
             handle, self.attacked, self.attacked_ids[rows], self.labels[rows], self.masks, rule, progress
         )
-        arrays["relevance"], arrays["area"] = shares, areas
+        arrays["relevance"], arrays["area"], arrays["relevance_rows"] = shares, areas, rows[masked]
         arrays["probe"] = np.array(probes, np.float64)
-        arrays["sensitivity"] = self._sensitivity(handle, progress)
+        arrays["sensitivity"], arrays["sensitivity_rows"] = self._sensitivity(handle, progress)
         return arrays
 
     def answer(
@@ -287,12 +302,19 @@ class _Question:
             raise BadValueError("The models could not read the same samples.")
         s = np.stack([one["sensitivity"] for one in every])  # (model, before or behind, sample)
         size = np.abs(s).mean(2)
-        error = np.abs(s).std(2, ddof=1) / np.sqrt(s.shape[2]) if s.shape[2] > 1 else np.full(size.shape, np.nan)
+        error = error_of_mean(np.abs(s).transpose(2, 0, 1), self.origins[every[0]["sensitivity_rows"]])
         probes = np.stack([one["probe"] for one in every])
         area = every[0]["area"]
         notes = []
         if len(kept) < len(self.clean_ids):
             notes.append(f"{len(self.clean_ids) - len(kept)} of {len(self.clean_ids)} pairs could not be read.")
+        n_masked = len(every[0]["relevance_rows"])
+        if n_masked < len(self.explained) and (n_masked or self.is_masked):
+            what = f' "{self.masks}"' if isinstance(self.masks, str) else ""
+            notes.append(
+                f"{len(self.explained) - n_masked} of the {len(self.explained)} samples that are explained have no mask"
+                f"{what}: relevance is that of the other {n_masked}."
+            )
         if not self.directions:
             notes.append("Without a direction (cav=...) there is no sensitivity and no probe of a layer.")
         for i, name in enumerate(names[1:], 1):
@@ -315,26 +337,28 @@ class _Question:
             relevance_area=float(area.mean()) if len(area) else float("nan"), sensitivity=size[:, 0],
             sensitivity_error=error[:, 0], sensitivity_after=size[:, 1], probe_layer=probes[:, 0],
             probe_logits=probes[:, 1], others=others, layer=self.layer, warnings=tuple(notes),
+            origins=self.origins[kept], relevance_origins=self.origins[every[0]["relevance_rows"]],
         )  # fmt: skip
         unmoved = [f"{names[i]}: {text}." for i in range(1, len(names)) for text in made.still(i)]
         return replace(made, warnings=(*notes, *unmoved))
 
-    def _sensitivity(self, handle: ModelHandle, progress: Progress) -> np.ndarray:
-        """(before or behind the layer's edits, sample): root of the squared responses, over directions."""
+    def _sensitivity(self, handle: ModelHandle, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+        """(before or behind the layer's edits, sample): root of the squared responses, over directions; which rows."""
+        unknown = np.full((2, 1), np.nan), self.explained[:1]
         if not self.directions:
-            return np.full((2, 1), np.nan)
+            return unknown
         vectors = np.stack([d.vector for d in self.directions])
         lengths = np.array([d.length for d in self.directions])
-        parts = []
+        parts, at = [], []
         for first in range(0, len(self.explained), 8):
             rows = self.explained[first : first + 8]
             x, read, _ = self.data.batch(self.clean_ids[rows].tolist())
             if read:
-                own = self.labels[rows[np.isin(self.clean_ids[rows], read)]]
-                before, behind = sensitivities(handle, x, self.layer, vectors, lengths, own)
+                at.append(rows[np.isin(self.clean_ids[rows], read)])
+                before, behind = sensitivities(handle, x, self.layer, vectors, lengths, self.labels[at[-1]])
                 parts.append(np.stack([np.sqrt((r**2).sum(1)) for r in (before, behind)]))
             progress.step(len(rows))
-        return np.concatenate(parts, 1)
+        return (np.concatenate(parts, 1), np.concatenate(at)) if parts else unknown
 
     @staticmethod
     def _check(data: Any, name: str, other: Any) -> None:

@@ -12,8 +12,9 @@ from workbench.attribution.lrp import rule_table
 from workbench.attribution.rules import Composite, RuleTable
 from workbench.core import check
 from workbench.core.config import settings
+from workbench.core.edits import Edits
 from workbench.core.errors import BadValueError, ModelError
-from workbench.core.results import DirectionSet, Edit
+from workbench.core.results import DirectionSet
 from workbench.models.device import choose_device
 from workbench.models.handle import ModelHandle
 from workbench.session.comparing import Comparing
@@ -231,17 +232,22 @@ class Session(Comparing):
             title=repr(method),
         )
 
-    def variant(self, name: str, edits: Sequence[Edit]) -> Session:
+    def variant(self, name: str, edits: Any) -> Session:
         """A session on the model with edits; data and store are shared, this session stays as it is.
 
         `variants` names it for as long as it is open and someone holds it.
+
+        Parameters
+        ----------
+        name : str
+        edits : sequence of Edit, or fitted correction
+
+        Raises
+        ------
+        BadValueError
+            If these are no edits, or the correction is not fitted.
         """
-        if wrong := [e for e in edits if not isinstance(e, Edit)]:
-            raise BadValueError(
-                f"A variant takes edits; got {type(wrong[0]).__name__}.",
-                hint="workbench.core.results.Edit makes one, and correcting methods return them from edits().",
-            )
-        handle = self.run(self.model.variant, list(edits), name=f"{self.model.card.name}-{name}")
+        handle = self.run(self.model.variant, list(Edits.of(edits)), name=f"{self.model.card.name}-{name}")
         budget = None if self._budget is None else self._budget / 1e9
         call = f"{self.opened_by}.variant({name!r}, edits)" if self.opened_by else ""
         made = Session(handle, self._data, self.store, device_budget_gb=budget, name=name, opened_by=call)

@@ -36,7 +36,7 @@ __all__ = [
 KEPT_REFERENCES = 40
 """References per component that a sweep keeps; who asks for more has the tables read again."""
 
-REFERENCES_VERSION = 6
+REFERENCES_VERSION = 7
 """Raised when references change: 2, equal activations are ordered by their mean; 6, stored in fewer bytes."""
 
 

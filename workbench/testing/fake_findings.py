@@ -190,10 +190,14 @@ class FakeFindings:
         numbers = {
             "score": score, "score_low": score - 0.05, "score_high": np.minimum(1, score + 0.05),
             "score_positions": score, "sensitivity": np.abs(slope) + 0.1, "sensitivity_error": 0.01 + 0 * slope,
-            "slope": slope, "zeros": 0 * slope, "null_low": 0.3 + 0 * slope, "null_high": 0.7 + 0 * slope,
-            "null_sensitivity": 0.1 + 0 * slope, "p": np.where(np.isnan(score), np.nan, 0.02),
-            "p_holm": np.where(np.isnan(score), np.nan, 0.04),
+            "slope": slope, "slope_error": 0.01 + 0 * slope, "zeros": 0 * slope,
+            "null_low": 0.3 + 0 * slope, "null_high": 0.7 + 0 * slope, "null_sensitivity": 0.1 + 0 * slope,
+            "null_sensitivity_low": 0.05 + 0 * slope, "null_sensitivity_high": 0.25 + 0 * slope,
+            "null_slope_low": -0.15 + 0 * slope, "null_slope_high": 0.15 + 0 * slope,
         }  # fmt: skip
+        for name, p in (("p", 0.02), ("p_slope", 0.03), ("p_sensitivity", 0.3)):
+            numbers[name] = np.where(np.isnan(score), np.nan, p)
+            numbers[f"{name}_holm"] = np.minimum(1, 2 * numbers[name])
         return ConceptSensitivity(
             layer=record.layer, basis=record.basis, concepts=record.concepts, classes=self._classes,
             class_index=tuple(range(k)), n_samples=np.full(k, 8), n_random=method.n_random, **numbers,

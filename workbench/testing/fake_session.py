@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from workbench.core.comparisons import Comparison
+from workbench.core.edits import Edits
 from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChange
 from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
@@ -350,6 +351,10 @@ class FakeSession(FakeTables, FakeFindings):
             np.asarray(ranking.scores, np.float32), np.array(change, np.float32),
         )  # fmt: skip
 
+    def label_outputs(self, samples=None):
+        """The labels, which number the outputs here."""
+        return self.data.labels if samples is None else self.data.labels[np.asarray(samples, dtype=np.int64)]
+
     def activation_range(self, addresses):
         """From zero up."""
         self._begin("activation_range")
@@ -396,16 +401,13 @@ class FakeSession(FakeTables, FakeFindings):
             progress.step(len(part))
         return found
 
-    def label_outputs(self, samples=None):
-        """Labels name the outputs of their number."""
-        return np.asarray(self.data.labels if samples is None else self.data.labels[np.asarray(samples)])
-
     def edits(self, interventions):
         """One for each intervention."""
         return [Edit("scale", one.layer, one.indices, 0.0) for one in interventions]
 
     def variant(self, name, edits):
         """Another session on the same data, whose outputs are those under interventions instead of the edits."""
+        edits = Edits.of(edits)
         self._begin("variant")
         made = FakeSession(
             n=len(self.data), components=self.n_components[self.layer_name], layer=self.layer_name,

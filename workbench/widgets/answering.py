@@ -46,6 +46,7 @@ class Answering:
         _report: Any
         _failed_topics: Any
         _problem: Any
+        _missing: list[Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -89,8 +90,10 @@ class Answering:
                     super().set_state(accepted)  # type: ignore[misc]
             except Exception as why:
                 error = why
-        if refused:
-            self.send_state([*refused, "_seen"])
+        # What was taken for something else without being a change, such as no layer for the one on show.
+        other = [n for n, v in accepted.items() if isinstance(v, str) and n in self.keys and getattr(self, n) != v]
+        if refused or other:
+            self.send_state([*refused, *other, *(["_seen"] if refused else [])])
         if error is not None:
             self.show_error(", ".join(refused) or "a change", error)
             if settings().strict:
@@ -189,4 +192,5 @@ class Answering:
     def _on_dismiss(self) -> None:
         self._problem = {}
         self._failed_topics.clear()
+        self._missing.clear()
         self._report()

@@ -22,6 +22,7 @@ from workbench.widgets.esm import css, esm
 from workbench.widgets.handlers import at_most, many, one_of
 from workbench.widgets.keeping import Offer
 from workbench.widgets.labelling import ShowsLabels, labelled, with_labels
+from workbench.widgets.narrowing import ShowsLayer
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Picture, Still
 from workbench.widgets.target_relevance import TargetRelevance, two_sided_legend
@@ -43,7 +44,7 @@ _RECORDED_BYTES = 2_000_000
 
 
 @register_widget("atlas", shows=Atlas)
-class AtlasBrowser(ShowsLabels, SessionWidget):
+class AtlasBrowser(ShowsLabels, ShowsLayer, SessionWidget):
     """A zoomable board of the concepts of one layer.
 
     Far out each component is a coloured cell under the names of the clusters, nearer it shows a reference cropped
@@ -58,7 +59,7 @@ class AtlasBrowser(ShowsLabels, SessionWidget):
     session : Session, optional
         Where crops come from and the selection lives, if `source` does not tell.
     layer : str, optional
-        Whose atlas to make or load, with a session.
+        Whose atlas to make or load, with a session; assigning another to the widget shows that one's.
     tiles : (component, y, x, 3) uint8, optional
         Pictures to show in place of a session's.
     **view
@@ -74,6 +75,7 @@ class AtlasBrowser(ShowsLabels, SessionWidget):
     _css = css("atlas")
     follows = ("component", "components", "target")
     stands_for = "component"
+    record_word = "atlas"
 
     component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
     components = traitlets.Any((), help="Addresses of the selected set, in the order of selection.").tag(
@@ -82,7 +84,6 @@ class AtlasBrowser(ShowsLabels, SessionWidget):
     target = traitlets.Any(
         None, allow_none=True, help='Output whose relevance the overlay "target" shows: "logit:3"; None for all.'
     ).tag(sync=True)
-    layer = traitlets.Unicode("", help="Layer on show.").tag(sync=True)
     overlay = traitlets.Unicode("", help='Column that colours the cells, or "target"; empty for the first.').tag(
         sync=True, view=True
     )
@@ -133,7 +134,9 @@ class AtlasBrowser(ShowsLabels, SessionWidget):
         self._relevance = TargetRelevance(self.session, source)
         self.observe(lambda change: self._fetch_target(), names=["overlay", "target", "compare_target"])
         record = source if isinstance(source, Atlas) else getattr(source, "atlas_", None)
+        self.observe(lambda change: self._choose_layer(), names="layer")
         if isinstance(record, Atlas):
+            self._check_shown(record.layer)
             self._show(record)
         elif source is not None and source is self.session:
             if not self.layer:
@@ -141,33 +144,71 @@ class AtlasBrowser(ShowsLabels, SessionWidget):
                     "AtlasBrowser needs to know which layer of the session to show.",
                     hint='AtlasBrowser(session, layer="bn2"), or give it a fitted atlas; see session.layers().',
                 )
-            self.submit(
-                _atlas_of, self.session, self.layer, topic="atlas", title=f"Atlas of {self.layer}"
-            ).add_done_callback(self._fitted)
+            self._can_refit = self._given_tiles is None
+            self._fit()
         else:
             raise BadValueError(
                 f"AtlasBrowser shows an atlas or a layer of a session; got {type(source).__name__}.",
                 hint="Give it session.fit(ConceptAtlas(layer)), or a session and layer=.",
             )
 
+        self._is_bound = True
+
+    # The layer --------------------------------------------------------------------------------------------------------
+
+    @property
+    def shown_layer(self) -> str:
+        """Layer of the atlas on show; empty if there is none yet."""
+        return self.atlas.layer if self.atlas is not None else ""
+
+    @property
+    def basis(self) -> str:
+        """Basis of the atlas on show."""
+        return self.atlas.basis if self.atlas is not None else "unit"
+
+    def _choose_layer(self) -> None:
+        if not self._is_bound:
+            return
+        if self.layer != self.shown_layer:
+            self.view_box = []
+            self._fit()
+            return
+        self.settle("atlas")  # back to what is there, whatever came of the others
+        self._failed_topics.discard("atlas")
+        if not self._failed_topics:
+            self._problem = {}
+        self._report()
+
+    def _fit(self) -> None:
+        title = f"Atlas of {self.layer}"
+        self.submit(_atlas_of, self.session, self.layer, topic="atlas", title=title).add_done_callback(self._fitted)
+
     def _fitted(self, job: Any) -> None:
         if job.state == "done":
-            deliver(self._show, job.result(0))
+            deliver(self._take, job)
+
+    def _take(self, job: Any) -> None:
+        if not self._is_closed and self.is_newest(job):
+            self._show(job.result(0))
+            if not self._failed_topics:
+                self._problem = {}
 
     def _show(self, atlas: Atlas) -> None:
         if self._given_tiles is not None and len(self._given_tiles) != atlas.n_components:
             raise BadValueError(f"{len(self._given_tiles)} tiles for {atlas.n_components} components.")
         cells, grid = arrange(atlas.position, fill=0.7)
         columns, values = described(atlas.columns, atlas.cluster_names)
-        if self.overlay:
-            check.known("column", self.overlay, [*(c["name"] for c in columns), TARGET])
+        known, is_other = [*(c["name"] for c in columns), TARGET], self.atlas is not None
+        if self.overlay and not is_other:
+            check.known("column", self.overlay, known)
         names = list(atlas.cluster_names)
         cluster = np.asarray(atlas.columns.get("cluster", np.full(len(cells), -1))).astype(np.int64)
-        self.atlas = atlas
+        self.atlas, self._still_tiles = atlas, {}
         with gate(), self.hold_sync():  # choosing an overlay reports at once, from another thread
             self.layer = atlas.layer
             self.targets = self._relevance.options()
-            self.overlay = self.overlay or first_column(columns)
+            self.target_values = {}
+            self.overlay = self.overlay if self.overlay in known else first_column(columns)
             self.values = values
             self.board = {
                 "digest": _digest(atlas),
@@ -215,7 +256,8 @@ class AtlasBrowser(ShowsLabels, SessionWidget):
         found, options = self._relevance.values(layer, n, target, other), self._relevance.options()
 
         def put() -> None:
-            if not self._is_closed and (self.target or "", self.compare_target) == (target, other):
+            now = (self.shown_layer, self.target or "", self.compare_target)
+            if not self._is_closed and now == (layer, target, other):
                 with self.hold_sync():
                     self.targets = options
                     self.target_values = found
@@ -225,8 +267,8 @@ class AtlasBrowser(ShowsLabels, SessionWidget):
 
     def stale_reason(self) -> str:
         have = self.target_values
-        if self.overlay != TARGET or not have:
-            return ""
+        if (why := self._not_shown()) or self.overlay != TARGET or not have:
+            return why
         now = (self.target or "", self.compare_target)
         return (
             "" if (have["target"], have["compare_target"]) == now else f"These are still the values of {have['title']}."
@@ -346,7 +388,11 @@ class AtlasBrowser(ShowsLabels, SessionWidget):
     # Keeping ----------------------------------------------------------------------------------------------------------
 
     def source_code(self) -> str:
-        return f"s.fit(wb.methods.{self._made_from})" if self._made_from else f"s, layer={self.layer!r}"
+        return (
+            f"s.fit(wb.methods.{self._made_from})"
+            if self._made_from
+            else f"s, layer={(self.shown_layer or self.layer)!r}"
+        )
 
     def results(self) -> list[str]:
         return [self.atlas.recipe] if self.atlas is not None else []
@@ -359,8 +405,9 @@ class AtlasBrowser(ShowsLabels, SessionWidget):
 
     def prepare_still(self) -> None:
         if self.atlas is not None:
-            wanted = [i for i in self._leading(_IN_STILL) if i not in self._still_tiles]
-            self._still_tiles.update(zip(wanted, self._crops(wanted, 64), strict=False))
+            tiles = self._still_tiles  # of this atlas, should another come meanwhile
+            wanted = [i for i in self._leading(_IN_STILL) if i not in tiles]
+            tiles.update(zip(wanted, self._crops(wanted, 64), strict=False))
 
     def still(self) -> Still:
         if self.atlas is None:

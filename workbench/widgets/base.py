@@ -29,6 +29,8 @@ from workbench.widgets.working import Working
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.widgets.beside import Beside
+
 __all__ = ["SessionWidget", "on", "register_widget"]
 
 _numbers = itertools.count(1)
@@ -95,7 +97,7 @@ class SessionWidget(Answering, Working, Linking, Keeping, anywidget.AnyWidget):
         self._check_names(view)
         self._prepare(f"{type(self).__name__}-{next(_numbers)}")
         self._undo: list[Callable[[], None]] = []
-        self._shown_with: list[SessionWidget] = []
+        self._shown: list[Beside] = []
         self.session = session if session is not None else session_of(source)
         self.group = group
         self.shared = selection_of(self.session, group)
@@ -159,7 +161,7 @@ class SessionWidget(Answering, Working, Linking, Keeping, anywidget.AnyWidget):
     # Coming and going -------------------------------------------------------------------------------------------------
 
     def _ipython_display_(self) -> None:
-        from workbench.widgets.showing import put_out
+        from workbench.widgets.beside import put_out
 
         put_out(self)
 

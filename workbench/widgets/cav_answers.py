@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from workbench.core import check
+from workbench.core.directions import SENSITIVITY_NUMBERS
 from workbench.core.errors import BadValueError, CancelledError, WorkbenchError
 from workbench.core.sampling import evenly
 from workbench.widgets import wire
@@ -492,15 +493,12 @@ class DirectionAnswers:
     @staticmethod
     def tested(result: Any, index: int) -> dict[str, Any]:
         """One direction's numbers of a `ConceptSensitivity`, a row per class."""
-        names = (
-            "score", "score_low", "score_high", "sensitivity", "sensitivity_error", "slope", "zeros", "null_low",
-            "null_high", "null_sensitivity", "p", "p_holm",
-        )  # fmt: skip
+        originals = result.n_samples if result.n_origins is None else result.n_origins
         rows = [
-            {"class": str(name), "output": int(output), "n": int(count),
-             **{key: wire.finite(getattr(result, key)[index, j]) for key in names}}
-            for j, (name, output, count) in enumerate(
-                zip(result.classes, result.class_index, result.n_samples, strict=True)
+            {"class": str(name), "output": int(output), "n": int(count), "n_origins": int(n_origins),
+             **{key: wire.finite(getattr(result, key)[index, j]) for key in SENSITIVITY_NUMBERS}}
+            for j, (name, output, count, n_origins) in enumerate(
+                zip(result.classes, result.class_index, result.n_samples, originals, strict=True)
             )
         ]  # fmt: skip
         return {"rows": rows, "n_random": int(result.n_random), "warnings": list(result.warnings)}

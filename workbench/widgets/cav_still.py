@@ -151,10 +151,20 @@ def _notes(widget: DirectionViewer, found: dict[str, Any], row: dict[str, Any]) 
             null = f"random directions {_number(one['null_low'])} to {_number(one['null_high'])}"
             yield (
                 f"{one['class']}: rises in {_number(one['score'])} of the samples "
-                f"[{_number(one['score_low'])}, {_number(one['score_high'])}], {null}; slope {one['slope'] or 0:.3g}."
+                f"[{_number(one['score_low'])}, {_number(one['score_high'])}], {null}; {_against(one, 'slope')}; "
+                f"{_against(one, 'sensitivity')}."
             )
         yield from (f"Warning: {text}" for text in tested["warnings"])
     yield from (f"Warning: {text}" for text in row["warnings"])
+
+
+def _against(one: dict[str, Any], name: str) -> str:
+    """A slope or a size beside those of random directions."""
+    told, low, p = f"{name} {one[name] or 0:.3g}", one[f"null_{name}_low"], one[f"p_{name}_holm"]
+    if low is None:
+        return told
+    chance = "" if p is None else f", p = {p:.2g}"
+    return f"{told} (random {low:.3g} to {one[f'null_{name}_high']:.3g}{chance})"
 
 
 def _method(row: dict[str, Any]) -> str:

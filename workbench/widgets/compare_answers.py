@@ -276,6 +276,8 @@ def report_of(found: Reevaluation) -> dict[str, Any]:
         "artifact": str(found.artifact),
         "layer": found.layer,
         "n": len(found.samples),
+        "n_origins": found.n_origins,
+        "population": found.population,
         "measures": measures,
         "changes": changes,
         "others": list(map(str, found.others)),

@@ -25,7 +25,7 @@ def still_of(view: Any) -> Still:
                 title, missing="There is no variant to compare with: s.variant(name, edits) makes one, or keep an edit."
             )
         return Still(
-            view.title or f"Models with and without {report['artifact']}", f"{report['n']} pairs", _bars(report),
+            view.title or f"Models with and without {report['artifact']}", report["population"], _bars(report),
             rows=view.table("reevaluation"), notes=[report["summary"], *report["warnings"]],
         )  # fmt: skip
     title = view.title or f"{view.variant} against {view.base}"

@@ -21,6 +21,7 @@ from workbench.widgets.keeping import Offer
 from workbench.widgets.labelling import ShowsLabels, with_labels
 from workbench.widgets.map_fitting import Fitting
 from workbench.widgets.map_recorded import recorded_state, recordings
+from workbench.widgets.narrowing import ShowsLayer
 from workbench.widgets.points import (
     blocks,
     check_filter,
@@ -43,7 +44,7 @@ _VALUES_BYTES = 1_500_000
 
 
 @register_widget("map", shows=PointMap)
-class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
+class NeuronMap(ShowsLabels, ChoosesClass, Fitting, ShowsLayer, SessionWidget):
     """A scatter of a layer's components, or of samples: those that are alike lie together.
 
     Coordinates by PCA are drawn at once; UMAP's take their place when they are ready, and are kept in the store. The
@@ -56,6 +57,7 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
     source : Session, PointMap or fitted EmbeddingMap, optional
         With a session also name the `layer`.
     layer : str, optional
+        With a session; assigning another to the widget shows that one's map.
     of : {"components", "samples"}
     by : {"activation", "relevance"}
         Table that is compared.
@@ -81,12 +83,12 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
     _css = css("neuron_map")
     follows = ("component", "components")
     stands_for = "component"
+    record_word = "map"
 
     component = traitlets.Any(None, allow_none=True, help="Address of the selected component, or None.").tag(sync=True)
     components = traitlets.Any((), help="Addresses of the selected set.").tag(sync=True, **linking.members)
     sample = traitlets.Any(None, allow_none=True, help="Id of the selected sample, on maps of samples.").tag(sync=True)
     samples = traitlets.Any((), help="Ids of the selected set, on maps of samples.").tag(sync=True, **linking.members)
-    layer = traitlets.Unicode("", help="Layer on show.").tag(sync=True)
     color_by = traitlets.Unicode("", help="Column that colours the points; empty for the first.").tag(
         sync=True, view=True
     )
@@ -166,15 +168,18 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
     def bind(self, source: Any) -> None:
         self._made_from = repr(source) if hasattr(source, "map_") else ""
         self.observe(lambda change: self._refit(), names=["projection"])
+        self.observe(lambda change: self._choose_layer(), names=["layer"])
         self.observe(lambda change: self._retry(), names=["component", "sample"])
         self.observe(lambda change: self._choose_class(), names=["relevance_class"])
         self.observe(lambda change: self._send_values(), names=["color_by", "size_by", "symbol_by", "filter"])
         record = _record_of(source)
         if self._is_given:
+            self._check_shown("")
             made, self._names = plain_map(*self._plain, distance=self.distance)
             self._plain = (None, None, None)
             self._show(made)
         elif record is not None:
+            self._check_shown(record.layer)
             self._show(record)
         elif source is not None and source is self.session:
             if not self.layer:
@@ -189,8 +194,14 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
                 f"NeuronMap shows a map or a layer of a session; got {type(source).__name__}.",
                 hint="Give it session.fit(EmbeddingMap(layer)), a session and a layer, or position= and columns=.",
             )
+        self._is_bound = True
 
     # Coordinates and columns ------------------------------------------------------------------------------------------
+
+    @property
+    def shown_layer(self) -> str:
+        """Layer of the map on show; empty if there is none yet, or if it is of no layer."""
+        return self.map.layer if self.map is not None else ""
 
     @property
     def is_preview(self) -> bool:
@@ -200,6 +211,8 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
     def _show(self, made: PointMap, *, is_preview: bool = False) -> None:
         facts, values = column_facts(made)
         names = {one["name"]: one for one in facts}
+        if self.map is not None and self.map.layer != made.layer:
+            self._leave_out(made, facts)
         for chosen in filter(None, (self.color_by, self.size_by, self.symbol_by)):
             check.known("column", chosen, names)
         check_filter(self.filter, names)
@@ -211,7 +224,7 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
         if found["layer"] and (has_tiles := self._has_tiles(made)):
             found |= {"has_tiles": has_tiles, "block": blocks(made.position)}
         with self.hold_sync():
-            self.layer = made.layer
+            self.layer = made.layer  # which it is already, or was not given
             self.color_by = self.color_by or first_column(facts)
             self._send_values()
             self.relevance_class = number
@@ -256,6 +269,8 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
         return box
 
     def stale_reason(self) -> str:
+        if why := self._not_shown():
+            return why
         if self.is_preview:
             return f"This is PCA's layout; {self.projection.upper()}'s is not there."
         return ""
@@ -396,10 +411,10 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, SessionWidget):
         if self._is_given:
             return "position=position, columns=columns"
         if not self._can_refit:
-            return f"s.fit(wb.methods.EmbeddingMap({self.layer!r}, of={self.of!r})).map_, session=s"
+            return f"s.fit(wb.methods.EmbeddingMap({self.shown_layer!r}, of={self.of!r})).map_, session=s"
         defaults = {"of": "components", "by": "activation", "distance": "correlation", "n_neighbours": 15, "seed": 0}
         changed = [f"{k}={getattr(self, k)!r}" for k, default in defaults.items() if getattr(self, k) != default]
-        return ", ".join(["s", repr(self.layer), *changed])
+        return ", ".join(["s", repr(self.shown_layer or self.layer), *changed])
 
     def results(self) -> list[str]:
         return [self.map.recipe] if self.map is not None else []

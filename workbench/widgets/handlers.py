@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from workbench.core.errors import BadValueError, UnknownNameError, WorkbenchError, nearest
+from workbench.core.errors import BadValueError, NotSweptError, UnknownNameError, WorkbenchError, nearest
 
 __all__ = ["at_most", "handlers_of", "many", "on", "one_of", "optional", "problem", "read_body"]
 
@@ -134,7 +134,10 @@ def problem(asked: str, error: BaseException) -> dict[str, Any]:
     else:
         message, hint = f"{type(error).__name__}: {error}", ""
     trace = "".join(traceback.format_exception(error))
-    return {"asked": asked, "message": message, "hint": hint, "type": type(error).__name__, "trace": trace[-8000:]}
+    told = {"asked": asked, "message": message, "hint": hint, "type": type(error).__name__, "trace": trace[-8000:]}
+    if isinstance(error, NotSweptError):  # nothing went wrong: it can be started
+        told |= {"start": f"Sweep {error.sweep.get('layers', '')}", "cost": error.cost, "trace": ""}
+    return told
 
 
 def _checked(check: Any, value: Any) -> Any:

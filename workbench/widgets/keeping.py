@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from workbench.core.errors import BadValueError, WorkbenchError, nearest
-from workbench.session.deliver import deliver
 from workbench.widgets.linking import FEW
 from workbench.widgets.recording import Recording
 from workbench.widgets.stills import Still
@@ -37,6 +36,9 @@ class Offer:
 class Keeping(traitlets.HasTraits):
     """The part of `SessionWidget` that keeps the view; expects its traits and jobs."""
 
+    in_source: tuple[str, ...] = ()
+    """View state that `source_code` names itself."""
+
     _still_mark = traitlets.Unicode(help="Class of the still that a live view hides.").tag(sync=True)
 
     if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Keeping(traitlets.HasTraits):
         state_version: Any
         _problem: Any
         _is_closed: bool
+        _shown: list[Any]
         submit: Any
         wait: Any
         close: Any
@@ -99,11 +102,8 @@ class Keeping(traitlets.HasTraits):
         }
 
     def made_with(self) -> dict[str, str]:
-        """Digests of model and data, and the layer on show if the view has one of its own."""
-        found = dict(self.session.digests()) if hasattr(self.session, "digests") else {}
-        if self.has_trait("layer") and "layer" not in self.trait_names(view=True) and self.layer:  # type: ignore[attr-defined]
-            found["layer"] = self.layer  # type: ignore[attr-defined]
-        return found
+        """Digests of model and data."""
+        return dict(self.session.digests()) if hasattr(self.session, "digests") else {}
 
     def restore(self, state: dict[str, Any]) -> list[str]:
         """Apply what fits of a state and say what does not, one line each."""
@@ -112,13 +112,13 @@ class Keeping(traitlets.HasTraits):
         reports = []
         if (name := state.get("widget")) not in (None, type(self).__name__):
             reports.append(f"widget: this is the state of a {name}; what both have in common is applied.")
+        known = {*self.trait_names(view=True), *self.follows}
         made, now = state.get("made_with") or {}, self.made_with()
         reports += [
             f"{name}: the state was made with {made[name]}; this view has {now[name]}."
             for name in made
-            if name in now and made[name] != now[name]
+            if name in now and made[name] != now[name] and not (name in known and name in state)
         ]
-        known = {*self.trait_names(view=True), *self.follows}
         for name, value in state.items():
             if name in _OWN:
                 continue
@@ -144,7 +144,7 @@ class Keeping(traitlets.HasTraits):
             value, default = _plain(getattr(self, name)), _plain(self.traits()[name].default())
             if isinstance(value, list) and len(value) > FEW:
                 left.append(f"# {len(value)} {name} are selected: too many to write down; `state()` has them.")
-            elif value not in (None, "", []) and value != default:
+            elif value not in (None, "", []) and value != default and name not in self.in_source:
                 given.append(f"{name}={value!r}")
         if self.group:
             given.append(f"group={self.group!r}")
@@ -175,26 +175,21 @@ class Keeping(traitlets.HasTraits):
         """A still of the view as it is now: displays as HTML or PNG, and can be saved."""
         made = self.still()
         problem = self._problem
-        if problem and not made.missing:
+        if problem and (not made.missing or problem.get("start")):
             made = replace(made, missing=" ".join(filter(None, (problem.get("message"), problem.get("hint")))))
         facts = {**self.made_with(), "results": ", ".join(d[:12] for d in self.results() if d)}
         return replace(made, digests={**facts, **made.digests}, code=made.code or self.to_code())
 
     def freeze(self) -> None:
         """Replace the live view by its still where it was displayed, for sharing, and close the widget."""
-        from workbench.widgets.showing import freeze
+        from workbench.widgets.beside import freeze
 
         freeze(self)
 
     def refresh_still(self) -> None:
-        """Bring the still beside the live view up to date, once what it needs is there."""
-        from workbench.widgets.showing import update_still
-
-        def done(job: Any) -> None:
-            deliver(update_still, self)
-
-        if not self._is_closed:
-            self.submit(self.prepare_still, topic="still", quiet=True).add_done_callback(done)
+        """Bring the still beside the live view up to date now; it follows by itself once what it shows rests."""
+        for beside in self._shown:
+            beside.refresh()
 
     # A page of its own ------------------------------------------------------------------------------------------------
 

@@ -157,11 +157,15 @@ def _is_on_lane(widget: Any) -> bool:
 
 def _shown_by(result: Any, session: Any) -> Any:
     """A widget of a result, if one is registered for it."""
-    for candidate in (result, getattr(result, "atlas_", None), getattr(result, "result_", None)):
-        for name in WIDGETS:
-            if candidate is not None and isinstance(candidate, WIDGETS.facts(name).get("shows", ())):
-                return WIDGETS[name](result, session=session_of(result) or session)
-    return None
+    from workbench.widgets.showing import shown_by
+
+    found = shown_by(result)
+    if found is None:
+        return None
+    cls, record = found
+    learned = (getattr(result, name, None) for name in ("atlas_", "map_"))
+    source = result if any(record is one for one in learned) else record  # a fitted method tells how it was made
+    return cls(source, session=session_of(result) or session)
 
 
 # From a pin to a view -------------------------------------------------------------------------------------------------
@@ -240,7 +244,7 @@ def _reading(node: ast.expr, session: Any) -> Callable[[], Any]:
         try:
             return cls(*source, **options)
         except (WorkbenchError, traitlets.TraitError):  # something that does not fit any more: the state says what
-            in_state = {*cls.class_trait_names(view=True), *cls.follows}
+            in_state = {*cls.class_trait_names(view=True), *cls.follows} - {*cls.in_source}
             return cls(*source, **{name: value for name, value in options.items() if name not in in_state})
 
     return make

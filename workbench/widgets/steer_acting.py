@@ -15,7 +15,7 @@ from workbench.core.ids import ComponentId
 from workbench.session.deliver import deliver
 from workbench.session.lane import Job, current_job
 from workbench.widgets.base import on
-from workbench.widgets.steer_answers import acts_of, as_records, code_of, intervention_of
+from workbench.widgets.steer_answers import acts_of, as_records, code_of, made_of
 
 __all__ = ["Acting"]
 
@@ -165,7 +165,7 @@ class Acting:
                 raise BadValueError("No region is selected.", hint="Draw one on the picture of a HeatmapViewer.")
             record.pop("tokens", None)
         made = as_records([record if region is None else {**record, "region": region}])
-        self.session.edits([intervention_of(made[0])])  # refuses a layer that has no places in the picture
+        self.session.edits([made_of(made[0])])  # refuses a layer that has no places in the picture
         self.interventions = [*self.interventions[:index], *made, *self.interventions[index + 1 :]]
 
     @on("region", index=int)

@@ -14,7 +14,7 @@ from workbench.core.errors import BadValueError, WorkbenchError
 from workbench.core.ids import ComponentId
 from workbench.widgets import wire
 
-__all__ = ["SteerAnswers", "active", "acts_of", "as_record", "as_records", "code_of", "intervention_of"]
+__all__ = ["SteerAnswers", "active", "acts_of", "as_record", "as_records", "code_of", "made_of"]
 
 _TOP = 5
 _WORSE = 8
@@ -22,11 +22,11 @@ _MOVED = 8
 _PARTIAL_S = 0.25  # partial results at most so often
 _THUMB = 64
 _MOST = 50
-_KEYS = {"address", "operation", "strength", "on", "tokens", "region"}
+_FACTS = ("address", "operation", "strength", "tokens", "region")
 
 
 def as_record(one: Any) -> dict[str, Any]:
-    """An intervention as view state: address (a list), operation, strength, on; tokens and region where they are given.
+    """An intervention as view state: address (a list), operation, strength, on; tokens and region where it has such.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def as_record(one: Any) -> dict[str, Any]:
         return {**_act(one), "on": True}
     if isinstance(one, str):
         return as_record(Intervention(one))
-    if not isinstance(one, dict) or "address" not in one or set(one) - _KEYS:
+    if not isinstance(one, dict) or "address" not in one or set(one) - {*_FACTS, "on"}:
         raise BadValueError(
             f"An intervention has an address, an operation, a strength, and is on or not; got {str(one)[:60]!r}.",
             hint='For example wb.Intervention("layer4/unit/17", "suppress", 1.0).',
@@ -45,15 +45,20 @@ def as_record(one: Any) -> dict[str, Any]:
     is_on = one.get("on", True)
     if not isinstance(is_on, bool):
         raise BadValueError(f"An intervention is on (True) or off (False); got {is_on!r}.")
-    return {**as_record(intervention_of({"operation": "suppress", "strength": 1.0, **one})), "on": is_on}
+    return {**as_record(made_of(one)), "on": is_on}
 
 
-def intervention_of(record: Mapping[str, Any]) -> Intervention:
-    """What a record stands for, on or off."""
-    return Intervention(
-        record["address"], record["operation"], record["strength"], tokens=record.get("tokens"),
-        region=record.get("region"),
-    )  # fmt: skip
+def made_of(record: Mapping[str, Any]) -> Intervention:
+    """The intervention of a record."""
+    scope = {name: record[name] for name in ("tokens", "region") if name in record}
+    return Intervention(record["address"], record.get("operation", "suppress"), record.get("strength", 1.0), **scope)
+
+
+def _act(one: Intervention) -> dict[str, Any]:
+    found = {"address": list(one.addresses), "operation": one.operation, "strength": one.strength}
+    if one.tokens is not None:
+        found["tokens"] = one.tokens
+    return found if one.region is None else {**found, "region": list(one.region)}
 
 
 def as_records(given: Any) -> list[dict[str, Any]]:
@@ -67,22 +72,12 @@ def as_records(given: Any) -> list[dict[str, Any]]:
 
 def active(records: Sequence[dict[str, Any]]) -> list[Intervention]:
     """Those that are on."""
-    return [intervention_of(one) for one in records if one["on"]]
+    return [made_of(one) for one in records if one["on"]]
 
 
 def acts_of(interventions: Sequence[Intervention]) -> list[dict[str, Any]]:
     """What a payload was made under, as the page compares it with what is chosen now."""
     return [_act(one) for one in interventions]
-
-
-def _act(one: Intervention) -> dict[str, Any]:
-    """The scope stands there only where there is one, and last: the page compares texts."""
-    made: dict[str, Any] = {"address": list(one.addresses), "operation": one.operation, "strength": one.strength}
-    if one.tokens is not None:
-        made["tokens"] = one.tokens
-    if one.region is not None:
-        made["region"] = dict(zip(("x", "y", "width", "height"), one.region, strict=True))
-    return made
 
 
 def code_of(interventions: Sequence[Intervention]) -> str:
@@ -127,9 +122,7 @@ class SteerAnswers:
         kind, _, number = target.partition(":")
         if kind == "logit" and number.isdecimal():
             return int(number)
-        if kind != "label":
-            return None
-        label = int(self.session.label_outputs([sample])[0])
+        label = int(self.session.label_outputs([sample])[0]) if kind == "label" else -1
         return label if label >= 0 else None
 
     def maps(self, sample: int, target: str, mine: Sequence[Intervention]) -> dict[str, Any]:
@@ -231,18 +224,20 @@ class SteerAnswers:
             "band": None if math.isnan(band[0]) else [wire.finite(band[0]), wire.finite(band[1])],
             "n_controls": len(found.control),
             "is_beyond": found.is_beyond_control if not math.isnan(band[0]) else None,
+            "decides": found.has_decisions,
             "empty_share": wire.finite(found.empty_share),
             "n_left_out": found.n_left_out,
-            "has_decisions": found.has_decisions,
             "changed": None if math.isnan(share) else round(share * int(known.sum())),
             "changed_share": wire.finite(share),
             "accuracy": [
                 {
-                    "name": str(row.Index),
-                    "n": int(row.samples),
-                    **{key: wire.finite(getattr(row, key)) for key in ("before", "after", "change", "low", "high")},
+                    "name": str(name),
+                    "n": int(n),
+                    "before": wire.finite(before),
+                    "after": wire.finite(after),
+                    "interval": [wire.finite(low), wire.finite(high)],
                 }
-                for row in accuracy.itertuples()
+                for name, n, before, after, _, low, high in accuracy.itertuples()
             ],
             "outputs": [{"name": str(name), "change": wire.finite(c)} for name, c in found.top_outputs(_TOP)],
             "moved": None if found.moved is None else self._moved(found, with_pictures),

@@ -8,7 +8,7 @@ import numpy as np
 
 from workbench.core.effects import Intervention
 from workbench.widgets import wire
-from workbench.widgets.steer_answers import intervention_of
+from workbench.widgets.steer_answers import made_of
 from workbench.widgets.stills import Picture, Still, heat_legend, painted
 
 __all__ = ["NO_EVIDENCE", "still_of"]
@@ -49,7 +49,7 @@ def _asked(panel: Any) -> str:
 
 
 def _settings(panel: Any) -> list[str]:
-    made = [(intervention_of(one), one["on"]) for one in panel.interventions]
+    made = [(made_of(one), one["on"]) for one in panel.interventions]
     return [
         f"{number}. {_named(panel, one)}{'' if is_on else ', switched off'}"
         for number, (one, is_on) in enumerate(made, 1)
@@ -88,9 +88,8 @@ def _notes(panel: Any) -> list[str]:
 
 def _range(row: dict[str, Any]) -> str:
     """Between which numbers of points the change of the accuracy lies."""
-    if row["low"] is None or row["high"] is None:
-        return ""
-    return f" (change {100 * row['low']:+.1f} to {100 * row['high']:+.1f} points)"
+    low, high = row["interval"]
+    return "" if low is None or high is None else f" (change {100 * low:+.1f} to {100 * high:+.1f} points)"
 
 
 def _sized(pixels: np.ndarray) -> np.ndarray:

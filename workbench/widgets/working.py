@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from workbench.core.config import settings
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import BadValueError, NotSweptError, WorkbenchError
+from workbench.core.unasked import unasked
 from workbench.session.deliver import deliver, flush
 from workbench.session.lane import Job, Lane
 from workbench.widgets import handlers
@@ -23,6 +24,7 @@ class Working:
     """The part of `SessionWidget` that has jobs; expects its traits."""
 
     if TYPE_CHECKING:
+        session: Any
         status: Any
         progress: Any
         message: Any
@@ -36,6 +38,7 @@ class Working:
         self._newest: dict[str, int] = {}
         self._told: set[int] = set()
         self._failed_topics: set[Any] = set()
+        self._missing: list[tuple[NotSweptError, Callable[[], None]]] = []
         self._jobs_lock = threading.RLock()
         self._here = threading.local()
         self._is_closed = False
@@ -71,7 +74,7 @@ class Working:
             Another one of the widget's, for what takes long; the widget closes it.
         """
         topic = topic or into
-        with self._jobs_lock:
+        with self._jobs_lock, unasked(settings().ask_s):
             job = (lane or self._lane).submit(fn, *args, topic=topic, title=title, **kwargs)
             self._pending[job.number] = job
             if not quiet:
@@ -81,7 +84,12 @@ class Working:
                 self._newest[topic] = job.number
         job.on_progress(lambda progress: self._report())
         is_answered = getattr(self._here, "is_answering", False)
-        job.add_done_callback(lambda job: self._ended(job, into, is_answered))
+
+        def again() -> None:
+            if not self._is_closed and not is_answered and self.is_newest(job):
+                self.submit(fn, *args, into=into, topic=topic, title=title, quiet=quiet, lane=lane, **kwargs)
+
+        job.add_done_callback(lambda job: self._ended(job, into, is_answered, again))
         self._report()
         return job
 
@@ -124,9 +132,63 @@ class Working:
         """Whether no later job of the same topic was asked for."""
         return job.topic is None or self._newest.get(job.topic) == job.number
 
-    def _ended(self, job: Job, into: str | None, is_answered: bool) -> None:
+    def sweep(self) -> Job:
+        """Sweep what the widget found missing, where that takes so long that it asks first; then go on.
+
+        Raises
+        ------
+        BadValueError
+            If nothing is missing.
+        """
+        with self._jobs_lock:
+            missing, self._missing = self._missing, []
+        if not missing:
+            raise BadValueError("This widget waits for no sweep.", hint="`session.sweep(layers)` sweeps any layers.")
+        wanted: dict[str, dict[str, Any]] = {str(one.sweep): one.sweep for one, _ in missing}
+        names = ", ".join(dict.fromkeys(str(one["layers"]) for one in wanted.values()))
+        self._problem = {}
+        self._failed_topics.clear()
+
+        def sweep(progress: Any = None) -> None:
+            for one in wanted.values():
+                self.session.sweep(**one, progress=progress)
+
+        def go_on(job: Job) -> None:
+            for error, again in missing:
+                if job.state == "done":
+                    deliver(again)
+                else:  # cancelled: it can be started again, and goes on where it stopped
+                    deliver(self._wait_for, error, again, job.title)
+
+        job = self.submit(sweep, topic="sweep what is missing", title=f"Sweep of {names}")
+        job.add_done_callback(go_on)
+        return job
+
+    @handlers.on("sweep")
+    def _on_sweep(self) -> None:
+        """The button beside what is missing."""
+        self.sweep()
+
+    def _wait_for(self, error: NotSweptError, again: Callable[[], None], asked: str) -> None:
+        with self._jobs_lock:
+            self._missing.append((error, again))
+        if not self._is_closed:
+            self._problem = handlers.problem(asked, error)
+            self._report()
+
+    def _ended(self, job: Job, into: str | None, is_answered: bool, again: Callable[[], None]) -> None:
         with self._jobs_lock:
             is_newest = self.is_newest(job)
+            if is_newest and isinstance(job.error, NotSweptError):
+                self._failed_topics.add(job.topic)
+                if is_answered:  # the question has the error, and may be asked again
+                    self._missing.append((job.error, again))
+                else:
+                    deliver(self._wait_for, job.error, again, job.title or job.topic or "")
+                self._pending.pop(job.number, None)
+                self._told.discard(job.number)
+                self._report()
+                return
             if is_newest and job.state == "done":
                 self._failed_topics.discard(job.topic)
                 if into:
@@ -152,7 +214,7 @@ class Working:
     def show_error(self, asked: str, error: BaseException) -> None:
         """Show an error in the widget, one line with its hint; the trace goes to the log too."""
         if isinstance(error, WorkbenchError):
-            logger.info("%s: %s failed: %s", type(self).__name__, asked or "a job", error)
+            logger.info("%s: %s failed: %s", type(self).__name__, asked or "a job", error, exc_info=error)
         else:
             logger.error("%s: %s failed.", type(self).__name__, asked or "a job", exc_info=error)
         if not self._is_closed:
@@ -172,6 +234,8 @@ class Working:
             job = running or jobs[0]
             note = " · ".join(filter(None, (job.title or job.progress.title, job.progress.note)))
             new = ("running" if running else "waiting", job.progress.share if running else 0.0, note)
+        elif self._problem and self._missing:
+            new = ("idle", 0.0, "A sweep waits to be started.")
         elif self._problem:
             new = ("failed", 0.0, "")
         elif reason := self.stale_reason():

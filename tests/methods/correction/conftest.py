@@ -36,11 +36,28 @@ def open_on(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """The latent study with cosine 0.5: sessions on the poisoned training set and on clean samples, attacked ones."""
-    train, clean, attacked = (
-        Latent(4000, artifact=kind, seed=seed) for kind, seed in (("planted", 0), ("none", 1), ("all", 1))
-    )
-    net, store = latent_net(train), tmp_path_factory.mktemp("study")
-    with wb.open_session(net, data=train, store=store) as s, wb.open_session(net, data=clean, store=store) as test:
-        yield SimpleNamespace(s=s, test=test, train=train, clean=clean, attacked=attacked)
+def studies(tmp_path_factory):
+    """The latent study by cosine: sessions on the poisoned training set and on clean samples, attacked ones."""
+    made = {}
+
+    def of(cosine):
+        if cosine not in made:
+            train, clean, attacked = (
+                Latent(4000, cosine=cosine, artifact=kind, seed=seed)
+                for kind, seed in (("planted", 0), ("none", 1), ("all", 1))
+            )
+            net, store = latent_net(train), tmp_path_factory.mktemp("study")
+            s, test = (wb.open_session(net, data=data, store=store) for data in (train, clean))
+            made[cosine] = SimpleNamespace(s=s, test=test, train=train, clean=clean, attacked=attacked, net=net)
+        return made[cosine]
+
+    yield of
+    for one in made.values():
+        one.s.close()
+        one.test.close()
+
+
+@pytest.fixture(scope="module")
+def study(studies):
+    """The latent study with cosine 0.5."""
+    return studies(0.5)

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from workbench.core.errors import BadValueError, ModelError, ShapeError
-from workbench.methods import CDEP, RRR
-from workbench.methods.correction.right_reasons import Contributions, InputGradient, Masks
+from workbench.methods import CDEP, RRR, ArtifactMasks, PatternCAV
+from workbench.methods.correction.right_reasons import Contributions, InputGradient, Masks, mask_facts
 from workbench.methods.correction.trainee import Trainee
 from workbench.methods.correction.training import Batch
 from workbench.testing.nets import Twice, handle_of, randomised, small_vgg
@@ -141,3 +141,27 @@ def test_what_cannot_be_is_refused(open_on):
     functional = open_on(handle_of(randomised(Twice()), (3, 10, 8)))
     with pytest.raises(ModelError, match="do not add up"):
         functional.fit(CDEP(MASKS, epochs=1))
+
+
+def test_masks_of_a_direction_are_taken_as_they_are_fitted(open_on):
+    """From a direction to RRR and CDEP: the masks of its recipe, and the result that the same arrays give."""
+    s = open_on()
+    c = s.fit(PatternCAV("features.4", positives=[1, 5, 9, 12, 20, 31], resamples=0))
+    made = s.fit(ArtifactMasks(c, samples=[1, 5, 9]))
+    assert made.masks_.any((1, 2)).all() and not made.masks_.all()
+    mapping = {1: made.masks_[0], 5: made.masks_[1], 9: made.masks_[2]}
+    for method in (RRR, CDEP):
+        fitted, same = (s.fit(method(masks, epochs=1, dilation=0) if method is CDEP else method(masks, epochs=1))
+                        for masks in (made, mapping))  # fmt: skip
+        assert [e.describe() for e in fitted.edits()] == [e.describe() for e in same.edits()]
+        assert method(made).recipe_params(s) == method(mapping).recipe_params(s)
+        other = s.fit(ArtifactMasks(c, samples=[1, 5, 9], recipe="percentile"))
+        assert method(other).recipe_params(s) != method(made).recipe_params(s)
+        with pytest.raises(BadValueError, match=r"not fitted yet. Fit them first: s.fit"):
+            s.fit(method(ArtifactMasks(c)))
+        assert "ArtifactMasks(" in repr(method(made))
+    both = Masks(s, [made, MASKS]).one(5)
+    torch.testing.assert_close(both, torch.as_tensor(made.masks_[1] + SOFT / SOFT.max()).float())
+    assert mask_facts(s, [made]) == mask_facts(s, [mapping]) == mask_facts(s, made)
+    with pytest.raises(BadValueError, match="or fitted ArtifactMasks; got int"):
+        s.fit(RRR(3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 
 from workbench.core.errors import BadValueError, ModelError
 from workbench.methods import PatternCAV, PClArC, RRClArC
+from workbench.methods.correction.references import clean_means
 from workbench.methods.correction.rr_clarc import AlongDirections, closed_form_head, lambda_of_the_paper, response
 from workbench.models.layers import Layer
 from workbench.testing.nets import BiasFree, handle_of, randomised
@@ -137,6 +140,107 @@ def test_a_strength_does_not_depend_on_the_size_of_the_map(side):
     means = jacobian(top, a).mean((3, 4))  # the paper: mean over positions first, no length
     paper = float(((means @ v[0]) ** 2).sum(1).mean())
     assert abs(lambda_of_the_paper(1.0, side * side, length) * paper - exact) < 1e-9
+
+
+class Mixed(nn.Module):
+    """Tokens are mixed, then the first goes to the head."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.block, self.head = nn.Linear(5, 5), nn.Linear(7, 6), nn.Linear(6, 4)
+
+    def forward(self, a):  # (sample, token, unit)
+        mixed = torch.tanh(self.block(a)) + self.mix(a.transpose(1, 2)).transpose(1, 2)[..., :6]
+        return self.head(torch.tanh(mixed)[:, 0])
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("norm", ["squared", "absolute", "cosine"])
+def test_at_the_first_token_alone_or_at_all(first, norm):
+    """A slow twin in double precision: one backward pass for each sample and output."""
+    top, layer = randomised(Mixed()).double(), Layer("t", "Linear", (5, 7), -1, 1, 0, True)
+    a, v, lengths = torch.randn(6, 5, 7, dtype=torch.float64), units(2, 7), torch.tensor([1.5, 0.7]).double()
+    objective = AlongDirections(layer, v, lengths, 1.0, target="jacobian", norm=norm, first_only=first)
+    slow = []
+    for g in jacobian(top, a):  # (class_, token, unit)
+        for row in g:
+            own = row[:1] if first else row
+            for j in range(2):
+                along = own @ v[j]
+                r = along.sum() * lengths[j]
+                cosine = (along.abs() / own.norm(dim=1)).mean()
+                slow.append({"squared": r**2, "absolute": r.abs(), "cosine": cosine}[norm])
+    torch.testing.assert_close(penalty(top, a, objective), torch.stack(slow).sum() / 6, rtol=1e-10, atol=1e-14)
+
+
+class Tokens(nn.Module):
+    """Pixels as tokens, and a head on their mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.block, self.head = nn.Linear(3, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        t = self.block(torch.tanh(self.embed(x.flatten(2).transpose(1, 2))))
+        return self.head(t.mean(1))
+
+
+def test_which_tokens_follows_how_the_direction_was_pooled(open_on, monkeypatch):
+    s = open_on(handle_of(randomised(Tokens()), (3, 10, 8)))
+    seen = []
+    monkeypatch.setattr(RRClArC, "_train", lambda self, ctx, layer, objective, notes: seen.append(objective.first_only))
+    by = {pooling: s.fit(cav("block", pooling=pooling)) for pooling in ("token", "mean")}
+    for pooling, options in (("token", {}), ("mean", {}), ("token", {"tokens": "all"}), ("mean", {"tokens": "first"})):
+        method = RRClArC(by[pooling], **options)
+        method.warnings_ = ()
+        method.fit(s)
+    assert seen == [True, False, False, True]
+    recipes = [RRClArC(by["token"], tokens=tokens).recipe_params(s) for tokens in (None, "first", "all")]
+    assert len({str(one) for one in recipes}) == 3
+    with pytest.raises(BadValueError, match="tokens"):
+        RRClArC(by["token"], tokens="last").fit(s)
+
+
+@pytest.mark.parametrize("tokens", ["first", "all"])
+def test_of_a_mean_over_tokens_the_first_has_a_share(open_on, tokens):
+    """On W mean(a) + b one of 80 tokens moves outputs by an 80th: so says the closed form, and descent ends there."""
+    s = open_on(handle_of(randomised(Tokens()), (3, 10, 8)))
+    c = s.fit(cav("block", pooling="token"))
+    d, w = c.directions_[0], s.model.module.head.weight.detach().double()
+    length = d.length / (80 if tokens == "first" else 1)
+    v = torch.as_tensor(d.vector).double()
+    edits = s.fit(RRClArC(c, solver="closed", strength=1 / length**2, tokens=tokens)).edits()
+    found = dict((e.where, torch.as_tensor(e.array).double()) for e in edits)
+    torch.testing.assert_close(found["head.weight"] @ v, w @ v / 2, rtol=1e-4, atol=1e-6)
+    ids, x = s.pooled("block", d.samples, pooling="mean")
+    clean = torch.as_tensor(np.stack([x[np.isin(ids, d.samples[~d.is_positive & (d.class_ == k)])].mean(0)
+                                      for k in np.unique(d.class_[d.is_positive])]))  # fmt: skip
+    assert len(clean) > 1, "the mean of clean samples keeps its outputs, in the weights of their classes"
+    on = [(d.is_positive & (d.class_ == k)).sum() for k in np.unique(d.class_[d.is_positive])]
+    off = [(~d.is_positive & (d.class_ == k)).sum() for k in np.unique(d.class_[d.is_positive])]
+    share = torch.tensor([p * q / (p + q) for p, q in zip(on, off, strict=True)]).double()
+    mean = share @ clean.double() / share.sum()
+    bias = s.model.module.head.bias.detach().double()
+    torch.testing.assert_close(found["head.weight"] @ mean + found["head.bias"], w @ mean + bias, rtol=1e-4, atol=1e-5)
+    trained = s.fit(RRClArC(c, strength=10 / length**2, tokens=tokens, epochs=3))
+    after = dict((e.where, torch.as_tensor(e.array).double()) for e in trained.edits())["head.weight"]
+    assert float((after @ v).norm() / (w @ v).norm()) < 0.3
+
+
+def test_solved_for_nearly_parallel_directions_clean_samples_keep_their_outputs(open_on):
+    """The bias makes up for the mean of clean samples, also where directions differ by 1e-4 and so do their samples."""
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    s = open_on(handle_of(randomised(net), (3, 10, 8)))
+    one, other = s.fit(cav("1")), s.fit(cav("1", positives=OFF))
+    d = one.directions_[0]
+    near = d.vector + 1e-4 * np.linalg.svd(d.vector[None])[2][1]
+    other._finish(replace(other.directions_, directions=(replace(other.directions_[0], vector=near),)))
+    solved = s.fit(RRClArC([one, other], solver="closed", strength=1e9))
+    assert any("nearly parallel (cosine 1.0000)" in text for text in solved.warnings_)
+    found = dict((e.where, torch.as_tensor(e.array).double()) for e in solved.edits())
+    mu = torch.as_tensor(clean_means(s, [*one.directions_, *other.directions_], "mean").mean(0))
+    w, b = (p.detach().double() for p in (net[4].weight, net[4].bias))
+    torch.testing.assert_close(found["4.weight"] @ mu + found["4.bias"], w @ mu + b, rtol=1e-4, atol=1e-5)
 
 
 def test_the_closed_form_is_the_nearest_head():

@@ -9,9 +9,11 @@ import torch
 from workbench.methods.directions.estimators import unit
 from workbench.methods.directions.sensitivity import (
     all_slopes,
+    band,
     bootstrap_scores,
     holm,
     is_constant,
+    p_two_sided,
     p_values,
     slopes,
     tcav_score,
@@ -82,6 +84,46 @@ def test_intervals_are_over_images():
     mean = np.where(np.arange(100) < 70, 1.0, -1.0)[:, None]
     low, high = bootstrap_scores(mean, 4000, seed=0)
     assert high[0] - low[0] == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 100), abs=0.02)
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_views_of_one_original_narrow_no_interval(k):
+    """Every image k times; as views of one original the interval stays, as images of their own it would be narrower."""
+    mean = np.random.default_rng(1).normal(0.3, 1, (60, 3))
+    many, origins = np.repeat(mean, k, axis=0), np.repeat(np.arange(60), k)
+    one = np.stack(bootstrap_scores(mean, 500, seed=0))
+    np.testing.assert_array_equal(np.stack(bootstrap_scores(many, 500, seed=0, origins=origins)), one)
+    assert (np.ptp(np.stack(bootstrap_scores(many, 500, seed=0)), 0) < 0.85 * np.ptp(one, 0)).all()
+    # Each its own original: as without any. The slow twin draws images.
+    np.testing.assert_array_equal(np.stack(bootstrap_scores(mean, 500, seed=0, origins=np.arange(60)[::-1])), one)
+    rng = np.random.default_rng(2)
+    slow = [tcav_score(mean[rng.integers(0, 60, 60)]) for _ in range(2000)]
+    np.testing.assert_allclose(one, np.percentile(slow, [2.5, 97.5], axis=0), atol=0.04)
+    assert np.isnan(bootstrap_scores(many, 500, seed=0, origins=np.zeros(60 * k))[0]).all()
+
+
+def test_a_further_random_direction_is_outside_of_the_band_five_times_in_a_hundred():
+    """Whatever the null looks like; and a p below a level comes as often as the level says."""
+    rng = np.random.default_rng(0)
+    for draw in (rng.normal, rng.exponential):
+        null, value = draw(size=(4000, 79)), draw(size=4000)
+        low, high = band(null)
+        assert np.mean((value < low) | (value > high)) == pytest.approx(0.05, abs=0.012)
+        p = p_two_sided(value, null)
+        for level in (0.05, 0.2, 0.5):
+            assert np.mean(p <= level + 1e-12) == pytest.approx(level, abs=0.025)
+
+
+def test_two_sided_p_against_its_definition():
+    null = np.array([[1.0, 2, 3, 4, np.nan], [-1, -2, 5, 6, 7]])
+    assert p_two_sided(np.array([9.0, -9]), null) == pytest.approx([2 / 5, 2 / 6])
+    assert p_two_sided(np.array([3.5, np.nan]), null)[0] == pytest.approx(2 * 2 / 5)
+    assert p_two_sided(np.array([2.5, 0]), null) == pytest.approx([1, 1])
+    assert np.isnan(p_two_sided(np.array([2.5, np.nan]), null)[1])
+    assert np.isnan(p_two_sided(np.ones(1), np.zeros((1, 0)))).all() and np.isnan(band(np.zeros((1, 0)))).all()
+    assert p_two_sided(np.array([1.0]), np.full((1, 99), 1 + 1e-13))[0] == 1, "rounding errors are no difference"
+    low, high = band(np.array([np.arange(39.0)]))
+    assert (low[0], high[0]) == (0, 38)
 
 
 def test_holm_against_its_definition():

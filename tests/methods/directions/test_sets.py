@@ -114,3 +114,9 @@ def test_digests_tell_sets_apart():
     one, other = (concepts_of(DATA, ids)[0].facts() for ids in ([1, 2], [1, 3]))
     assert one["positives"][0] == other["positives"][0] == 2 and one != other
     assert digest_of(np.array([1, 2])) == digest_of(np.array([1, 2], np.int32))
+
+
+def test_a_table_of_decisions_is_no_set_of_samples():
+    frame = pd.DataFrame({"verdict": ["accepted"]}, index=pd.Index(["group|a|3"], name="id"))
+    with pytest.raises(BadValueError, match=r"panel.accepted\(\)"):
+        sample_ids(DATA, frame, "positives")

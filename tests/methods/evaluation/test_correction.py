@@ -55,6 +55,17 @@ def test_a_probe_reads_what_is_there_and_nothing_else():
     assert auc([0.0, 1.0], [False, True]) == 1.0
 
 
+def test_a_probe_has_not_seen_another_view_of_what_is_held_out():
+    """Noise, each sample four times: what was learned of one view would tell the others, 0.7 and more."""
+    rng = np.random.default_rng(1)
+    clean, attacked = (np.repeat(rng.normal(size=(60, 40)), 4, axis=0) for _ in range(2))
+    assert probe_auc(clean, attacked) > 0.7
+    assert abs(probe_auc(clean, attacked, origins=np.repeat(np.arange(60), 4)) - 0.5) < 0.12
+    single = clean[::4], attacked[::4]
+    assert probe_auc(*single, origins=np.arange(60)[::-1]) == pytest.approx(probe_auc(*single), abs=0.12)
+    assert np.isnan(probe_auc(clean[:12], attacked[:12], origins=np.repeat(np.arange(3), 4)))
+
+
 @pytest.mark.parametrize("at", ["position", "sample"])
 def test_sensitivity_vanishes_before_a_projection_and_stays_behind_it(at):
     base = handle_of(randomised(small_vgg()).double(), (3, 17, 13))

@@ -148,3 +148,15 @@ def test_masks_of_another_size_are_taken_at_the_nearest_pixel():
     assert np.argwhere(sized(mask, (8, 8))).tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]
     assert sized(mask, (4, 4)) is mask or (sized(mask, (4, 4)) == mask).all()
     assert not sized(None, (3, 2)).any()
+
+
+def test_they_are_a_mapping_for_what_takes_masks(session, cav):
+    made = session.fit(ArtifactMasks(cav, samples=[5, 3]))
+    mapping = made.to_mapping()
+    assert list(mapping) == [3, 5] and np.array_equal(mapping[5], made.of(5))
+    with pytest.raises(BadValueError, match="not fitted yet"):
+        ArtifactMasks(cav).to_mapping()
+    ask = {"attacked": session.data, "samples": [3, 5], "n_explained": 2}
+    found = [session.reevaluate(masks=masks, **ask).relevance for masks in (made, mapping)]
+    np.testing.assert_array_equal(*found)
+    assert found[0].shape == (1, 2) and (found[0] > 0).all()

@@ -16,14 +16,13 @@ from workbench.methods.base import Corrects, Method
 from workbench.methods.correction.trainee import Trainee
 from workbench.methods.correction.training import Objective, Options, fine_tune
 from workbench.methods.directions.cav import CAV
-from workbench.methods.directions.estimators import combine, pattern_weights
 from workbench.methods.directions.sets import digest_of, sample_ids
 
 if TYPE_CHECKING:
     from workbench.core.context import Context
     from workbench.core.results import Edit
 
-__all__ = ["Correction", "TrainedCorrection", "cav_facts", "cavs_of", "directions_of", "mean_activation"]
+__all__ = ["Correction", "TrainedCorrection", "artifacts_of", "cav_facts", "cavs_of", "directions_of"]
 
 
 class Correction(Method, Corrects):
@@ -80,7 +79,7 @@ class Correction(Method, Corrects):
         for name, value in self.params().items():
             if value is None:
                 continue
-            is_plain = isinstance(value, (str, int, float, bool)) or isinstance(value, Method)
+            is_plain = isinstance(value, (str, int, float, bool)) or _is_methods(value)
             is_short = isinstance(value, (list, tuple, dict)) and len(repr(value)) < 60
             shown.append(f"{name}={value!r}" if is_plain or is_short else f"{name}=...")
         return f"{type(self).__name__}({', '.join(shown)})"
@@ -151,19 +150,20 @@ class TrainedCorrection(Correction):
 
 
 def cavs_of(value: Any, who: str) -> list[CAV]:
-    """One or several concept activation vectors, as a list.
+    """One or several concept activation vectors, as a flat list; see `artifacts_of` for lists in a list.
 
     Raises
     ------
     BadValueError
         If something else was given, or they belong to several layers.
     """
-    given = [value] if isinstance(value, CAV) else list(value) if isinstance(value, (list, tuple)) else [value]
-    if not given or any(not isinstance(one, CAV) for one in given):
+    given = [one for entry in _listed(value) for one in (entry if isinstance(entry, (list, tuple)) else [entry])]
+    empty = not given or any(isinstance(entry, (list, tuple)) and not entry for entry in _listed(value))
+    if empty or any(not isinstance(one, CAV) for one in given):
         wrong = next((type(one).__name__ for one in given if not isinstance(one, CAV)), "nothing")
         raise BadValueError(
             f"{who} needs a concept activation vector, or several; got {wrong}.",
-            hint=f"For example {who}(PatternCAV(layer, positives=...)).",
+            hint=f"For example {who}(PatternCAV(layer, positives=...)), or [[c1, c2], c3] for two artifacts.",
         )
     layers = sorted({str(one.layer) for one in given})
     if len(layers) > 1:
@@ -172,6 +172,18 @@ def cavs_of(value: Any, who: str) -> list[CAV]:
             hint="Make one correction for each layer and add their edits.",
         )
     return given
+
+
+def artifacts_of(value: Any, who: str) -> list[int]:
+    """The number of the artifact of each direction, from 0: an inner list is one artifact with several directions.
+
+    Each concept of a vector that stands by itself is an artifact of its own.
+    """
+    numbers: list[int] = []
+    for entry in _listed(value):
+        first, n = (numbers[-1] + 1 if numbers else 0), sum(_n_directions(one) for one in cavs_of(entry, who))
+        numbers += [first] * n if isinstance(entry, (list, tuple)) else range(first, first + n)
+    return numbers
 
 
 def directions_of(ctx: Context, value: Any, who: str) -> list[Direction]:
@@ -221,15 +233,18 @@ def cav_facts(ctx: Context, value: Any, who: str) -> list[Any]:
     return facts
 
 
-def mean_activation(ctx: Context, one: Direction, pooling: str, *, positive: bool) -> np.ndarray:
-    """(unit,) mean of a direction's samples with or without the concept, with the weights that the direction has.
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
-    Within classes, the mean is of the classes that the direction was found in: one of other classes would move
-    activations along what tells the classes apart.
-    """
-    ids, x = ctx.pooled(one.layer, one.samples, pooling=pooling)
-    at = np.isin(one.samples, ids)
-    strata = one.class_[at] if one.scope == "within-class" else np.zeros(int(at.sum()), np.int64)
-    weights = pattern_weights(one.is_positive[at], strata)
-    part = np.maximum(weights, 0) if positive else np.maximum(-weights, 0)
-    return combine(x, (part / part.sum())[None])[0]
+
+def _n_directions(one: CAV) -> int:
+    if one.is_fitted:
+        return len(one.directions_)
+    return len(one.positives) if isinstance(one.positives, Mapping) else 1
+
+
+def _is_methods(value: Any) -> bool:
+    """Whether it is a method, or a list of such or of lists of such."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(_is_methods(one) for one in value)
+    return isinstance(value, Method)

@@ -19,11 +19,12 @@ from workbench.methods.base import Source, register_method
 from workbench.methods.correction.base import (
     Correction,
     TrainedCorrection,
+    artifacts_of,
     cav_facts,
     cavs_of,
     directions_of,
-    mean_activation,
 )
+from workbench.methods.correction.references import codes_of, notes_of
 from workbench.methods.correction.training import Batch, Objective
 from workbench.methods.directions.sets import digest_of, sample_ids
 from workbench.models.shifts import PLACES, Shift
@@ -67,13 +68,13 @@ class _Projects(Correction):
             check.one_of("tokens", self.tokens, ("all", "first"))
 
     def _projection(
-        self, ctx: Context, directions: Sequence[Direction]
+        self, ctx: Context, directions: Sequence[Direction], artifacts: Sequence[int] | None = None
     ) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
-        """Directions, arrays and options of the edit."""
+        """Directions, arrays and options of the edit; `artifacts` if they act apart."""
         pooling = directions[0].pooling
         tokens = self.tokens or ("first" if pooling == "token" else "all")
         options = {"at": self.at, "pooling": pooling, "tokens": tokens}
-        codes = _codes(ctx, directions, self.at, tokens, self.reference)
+        codes = codes_of(ctx, directions, self.at, tokens, self.reference, artifacts=artifacts)
         return np.stack([d.vector for d in directions]).astype(np.float32), {"codes": codes}, options
 
     def _title(self) -> str:
@@ -103,13 +104,16 @@ class PClArC(_Projects):
     Parameters
     ----------
     cav : CAV, or list of CAV
-        Of one layer; their directions span what is projected out. Nearly parallel ones count once.
+        Of one layer; their directions span what is projected out. Nearly parallel ones count once (see
+        `workbench.models.shifts.CUTOFF`). ``[[c1, c2], c3]`` is the same as ``[c1, c2, c3]``: all act, always.
     at : {"position", "sample"}
         ``"position"``: every position is projected by itself. ``"sample"``: one shift for all positions, by the pooled
         activation, pooled as it was for the direction. For vectors both are one.
     reference : {"clean", "zero"} or samples
         Where to: the mean of the direction's samples without the concept, or of the given ones; or no activation along
-        it at all. At positions it is the mean over positions, per sample the mean of pooled activations.
+        it at all. At positions it is the mean over positions, per sample the mean of pooled activations. Several
+        directions have one reference, the mean over them of their samples without any of the artifacts. Where each is
+        of another class, give samples, or add the edits of one correction for each.
     tokens : {"all", "first"}, optional
         Which tokens of a sequence move. Default: the first for a direction of the first token, else all.
 
@@ -120,10 +124,16 @@ class PClArC(_Projects):
 
     Notes
     -----
-    ``a' = a - P (a - mu)`` with the projector P on the span of the directions. Per sample, ``a' = a - P (abar - mu)``
-    with the pooled activation abar. Relevance through it is shared in proportion: with the reference zero it is
-    conserved, else the constant takes its part, which shows in the gap.
+    ``a' = a - P (a - mu)`` with the projector P on the span of the directions and one mu for all of them: a mean for
+    each would contradict the others where directions are nearly parallel, and move activations far. Per sample,
+    ``a' = a - P (abar - mu)`` with the pooled activation abar. Relevance through it is shared in proportion: with the
+    reference zero it is conserved, else the constant takes its part, which shows in the gap.
+
+    Not here: a filter that measures beside a pattern that moves, ``a' = a + ((c - w a) / (w v)) v``; here w = v.
+    Not here: full features without pooling, ``q = <a, v>`` over all units and positions.
     """
+
+    result_version = 2
 
     def __init__(
         self, cav: Any, *, at: str = "position", reference: Any = "clean", tokens: str | None = None
@@ -136,7 +146,7 @@ class PClArC(_Projects):
         directions = directions_of(ctx, self.cav, "PClArC")
         vectors, arrays, options = self._projection(ctx, directions)
         edit = Edit("shift", directions[0].layer, array=vectors, arrays=arrays, options=options)
-        self._finish(ctx, [edit], _notes(directions, vectors))
+        self._finish(ctx, [edit], notes_of(directions))
         return self
 
 
@@ -162,23 +172,29 @@ class RClArC(_Projects):
     ----------
     cav : CAV, or list of CAV
         Each concept is an artifact with a condition of its own; those that are active are projected out together.
+        Several directions of one artifact stand in a list: ``[[c1, c2], c3]`` are two artifacts, the first with two
+        directions, one condition and the name of c1.
     condition : {"artifact", "class", "both"}
     classes : sequence of int or str, or mapping of concept to such, optional
-        Predictions under which the artifact is suppressed; needed for ``"class"`` and ``"both"``.
+        Predictions under which the artifact is suppressed; needed for ``"class"`` and ``"both"``, and for these alone.
     detector : CAV, or list of CAV, optional
-        One concept for each artifact. Default: `SVMCAV` of the same samples, which needs scikit-learn.
+        One concept for each artifact. Default: `SVMCAV` of the same samples, which needs scikit-learn; for several
+        directions of one artifact of all their samples. `detector`, `softness` and `false_alarms` are not for
+        ``"class"``.
     softness : float, at least 0
         Width of a soft gate in units of the detector's projection; 0 switches.
     false_alarms : float, 0 to 1, optional
         Share of the detector's samples without the artifact that may be taken for one with it (held-out where there
         are such scores); moves the threshold. Default: the detector's own boundary.
     at, reference, tokens
-        As for `PClArC`.
+        As for `PClArC`. Where one artifact alone is active, the clean reference is what it is without the others.
 
     Attributes
     ----------
     edits_ : Edits
     """
+
+    result_version = 2
 
     def __init__(
         self, cav: Any, *, condition: str = "artifact", classes: Any = None, detector: Any = None,
@@ -192,19 +208,19 @@ class RClArC(_Projects):
     def fit(self, ctx: Context) -> RClArC:
         """Find the reference, and fit the detectors."""
         self._check()
-        directions = directions_of(ctx, self.cav, "RClArC")
-        vectors, arrays, options = self._projection(ctx, directions)
-        options["artifact"] = list(range(len(directions)))
+        directions, artifacts = directions_of(ctx, self.cav, "RClArC"), artifacts_of(self.cav, "RClArC")
+        vectors, arrays, options = self._projection(ctx, directions, artifacts)
+        options["artifact"] = artifacts
         if self.condition != "artifact":
-            options["classes"] = self._outputs(ctx, directions)
+            options["classes"] = self._outputs(ctx, directions, artifacts)
         if self.condition != "class":
-            detectors = self._detectors(ctx, directions)
+            detectors = self._detectors(ctx, directions, artifacts)
             arrays["detector"] = np.stack([d.vector for d in detectors]).astype(np.float32)
             arrays["threshold"] = np.array([self._threshold(d) for d in detectors], np.float32)
             if self.softness:
                 options["softness"] = float(self.softness)
         edit = Edit("shift", directions[0].layer, array=vectors, arrays=arrays, options=options)
-        self._finish(ctx, [edit], _notes(directions, vectors))
+        self._finish(ctx, [edit], notes_of(directions))
         return self
 
     def touched(self, samples: Any = None, *, ctx: Context | None = None) -> pd.DataFrame:
@@ -230,12 +246,15 @@ class RClArC(_Projects):
         ids = np.arange(len(ctx.data)) if samples is None else sample_ids(ctx.data, samples, "samples")
         run = getattr(ctx, "run", None)
         rows, read = self._touched(ctx, edits[0], ids) if run is None else run(self._touched, ctx, edits[0], ids)
-        names = [d.concept for d in _fitted(self.cav)] or [str(j) for j in range(rows.shape[1])]
+        names = self._names() or [str(j) for j in range(rows.shape[1])]
         return pd.DataFrame(rows, index=pd.Index(read, name="sample"), columns=names)
 
     def recipe_params(self, ctx: Context) -> dict[str, Any]:
         own = super().recipe_params(ctx)
         own["detector"] = None if self.detector is None else cav_facts(ctx, self.detector, "RClArC")
+        artifacts = artifacts_of(self.cav, "RClArC")
+        if len(set(artifacts)) < len(artifacts):
+            own["artifact"] = artifacts
         if self.classes is not None:
             given = self.classes
             own["classes"] = {str(k): list(v) for k, v in given.items()} if isinstance(given, Mapping) else list(given)
@@ -247,6 +266,7 @@ class RClArC(_Projects):
         check.between("softness", self.softness, 0, 1e12)
         if self.false_alarms is not None:
             check.between("false_alarms", self.false_alarms, 0, 1)
+        self._check_unused()
         if self.condition != "artifact" and not self.classes:
             raise BadValueError(
                 f'condition="{self.condition}" needs the predictions that the artifact biases.', hint="classes=[0]"
@@ -256,7 +276,32 @@ class RClArC(_Projects):
         if self.detector is not None:
             cavs_of(self.detector, "RClArC")
 
-    def _outputs(self, ctx: Context, directions: Sequence[Direction]) -> list[list[int]]:
+    def _check_unused(self) -> None:
+        """What the condition does not ask for must not be given: it would be without effect."""
+        given = {
+            "detector": self.detector is not None, "softness": bool(self.softness),
+            "false_alarms": self.false_alarms is not None,
+        }  # fmt: skip
+        if self.condition == "artifact" and self.classes is not None:
+            raise BadValueError(
+                'condition="artifact" does not look at predictions, so that `classes` would have no effect.',
+                hint='condition="class", or condition="both" with a detector as well.',
+            )
+        if self.condition == "class" and any(given.values()):
+            names = ", ".join(f"`{name}`" for name, is_given in given.items() if is_given)
+            raise BadValueError(
+                f'condition="class" has no detector, so that {names} would have no effect.',
+                hint='condition="both", or leave it out.',
+            )
+
+    def _names(self) -> list[str]:
+        """The name of each artifact, that of its first direction; none if a direction is not fitted."""
+        cavs = cavs_of(self.cav, "RClArC")
+        if not all(one.is_fitted for one in cavs):
+            return []
+        return _first_names([d for one in cavs for d in one.directions_], artifacts_of(self.cav, "RClArC"))
+
+    def _outputs(self, ctx: Context, directions: Sequence[Direction], artifacts: Sequence[int]) -> list[list[int]]:
         names, n = list(ctx.class_names()), ctx.model.n_classes
 
         def number(one: Any) -> int:
@@ -267,33 +312,51 @@ class RClArC(_Projects):
             return int(one)
 
         if not isinstance(self.classes, Mapping):
-            return [sorted({number(one) for one in self.classes})] * len(directions)
+            return [sorted({number(one) for one in self.classes})] * len(set(artifacts))
+        concepts = _first_names(directions, artifacts)
         for concept in self.classes:
-            check.known("concept", concept, [d.concept for d in directions])
-        lacking = [d.concept for d in directions if d.concept not in self.classes]
+            check.known("concept", concept, concepts)
+        lacking = [concept for concept in concepts if concept not in self.classes]
         if lacking:
             raise BadValueError(f'`classes` does not name the predictions that "{lacking[0]}" biases.')
-        return [sorted({number(one) for one in self.classes[d.concept]}) for d in directions]
+        return [sorted({number(one) for one in self.classes[concept]}) for concept in concepts]
 
-    def _detectors(self, ctx: Context, directions: Sequence[Direction]) -> list[Direction]:
-        from workbench.methods.directions.filter_cavs import SVMCAV
-
+    def _detectors(self, ctx: Context, directions: Sequence[Direction], artifacts: Sequence[int]) -> list[Direction]:
         if self.detector is not None:
             found = directions_of(ctx, self.detector, "RClArC")
         else:
-            found = []
-            for one in cavs_of(self.cav, "RClArC"):
-                names = ("positives", "negatives", "scope", "pooling", "concept", "seed")
-                filtered = SVMCAV(one.layer, resamples=0, **{name: getattr(one, name) for name in names})
-                found += list(filtered.fit(ctx).directions_)
-        if len(found) != len(directions):
-            raise BadValueError(f"{len(directions)} artifacts need as many detectors; got {len(found)}.")
+            found = self._machines(ctx, directions, artifacts)
+        n = len(set(artifacts))
+        if len(found) != n:
+            raise BadValueError(
+                f"{n} artifacts need as many detectors; got {len(found)}.",
+                hint="Directions of one artifact stand in a list of their own: [[c1, c2], c3].",
+            )
         if (found[0].layer, found[0].pooling) != (directions[0].layer, directions[0].pooling):
             raise BadValueError(
                 f'The detector looks at "{found[0].layer}" pooled by {found[0].pooling}, the direction at '
                 f'"{directions[0].layer}" pooled by {directions[0].pooling}.',
                 hint="Use the same layer and pooling.",
             )
+        return found
+
+    def _machines(self, ctx: Context, directions: Sequence[Direction], artifacts: Sequence[int]) -> list[Direction]:
+        """A support vector machine for each artifact."""
+        from workbench.methods.directions.filter_cavs import SVMCAV
+
+        found: list[Direction] = []
+        for entry in self.cav if isinstance(self.cav, (list, tuple)) else [self.cav]:
+            one, *others = cavs_of(entry, "RClArC")
+            names = ("positives", "negatives", "scope", "pooling", "concept", "seed")
+            own = {name: getattr(one, name) for name in names}
+            mine = [d for d, j in zip(directions, artifacts, strict=True) if j == len(found)]
+            if len(mine) > 1:  # one machine, of the samples of all
+                on = np.unique(np.concatenate([d.samples[d.is_positive] for d in mine]))
+                off = np.setdiff1d(np.concatenate([d.samples for d in mine]), on)
+                same = all(other.scope == one.scope for other in others)
+                own |= {"positives": on, "negatives": off, "concept": mine[0].concept}
+                own["scope"] = one.scope if same else "within-class"
+            found += list(SVMCAV(one.layer, resamples=0, **own).fit(ctx).directions_)
         return found
 
     def _threshold(self, detector: Direction) -> float:
@@ -342,8 +405,10 @@ class AClArC(TrainedCorrection):
     Parameters
     ----------
     cav : CAV, or list of CAV
+        As for `PClArC`.
     at : {"position", "sample"}
-        As for `PClArC`; the shift leads to the mean of the samples with the concept.
+        As for `PClArC`; the shift leads to the mean of the samples with the concept. For several, to the mean of clean
+        samples plus the effect of each artifact: hardly a sample shows all.
     strength : float, above 0
         Share of the shift.
     trains : {"above", "head"}
@@ -362,6 +427,8 @@ class AClArC(TrainedCorrection):
     curve_ : TrainingCurve
     """
 
+    result_version = 3
+
     def __init__(
         self, cav: Any, *, at: str = "position", strength: float = 1.0, trains: str = "above", samples: Any = None,
         attacked: Any = None, epochs: int = 10, rate: float | None = None, batch: int = 64, optimiser: str = "auto",
@@ -378,12 +445,12 @@ class AClArC(TrainedCorrection):
         directions = directions_of(ctx, self.cav, "AClArC")
         pooling = directions[0].pooling
         tokens = "first" if pooling == "token" else "all"
-        codes = _codes(ctx, directions, self.at, tokens, "artifact")
+        codes = codes_of(ctx, directions, self.at, tokens, "artifact")
         vectors = np.stack([d.vector for d in directions])
         options = {"at": self.at, "pooling": pooling, "tokens": tokens}
         layer = ctx.model.layers[directions[0].layer]
         shift = Shift(Edit("shift", layer.name, array=vectors, arrays={"codes": codes}, options=options), layer)
-        self._train(ctx, layer.name, _SwitchedOn(shift, float(self.strength)), _notes(directions, vectors))
+        self._train(ctx, layer.name, _SwitchedOn(shift, float(self.strength)), notes_of(directions))
         return self
 
     def recipe_params(self, ctx: Context) -> dict[str, Any]:
@@ -411,36 +478,5 @@ class _SwitchedOn(Objective):
         return a + self.share * (self.shift(a) - a)
 
 
-def _codes(ctx: Context, directions: Sequence[Direction], at: str, tokens: str, reference: Any) -> np.ndarray:
-    """(direction,) the projections that activations are moved to.
-
-    A mean of pooled activations and one over positions are different things: each form gets its own.
-    """
-    if isinstance(reference, str) and reference == "zero":
-        return np.zeros(len(directions), np.float32)
-    own = directions[0].pooling
-    layer = ctx.model.layers[directions[0].layer]
-    is_vector = not layer.position_shape
-    pooling = own if at == "sample" or is_vector or (tokens == "first" and own == "token") else "mean"
-    if isinstance(reference, str):
-        means = [mean_activation(ctx, d, pooling, positive=reference == "artifact") for d in directions]
-    else:
-        ids = sample_ids(ctx.data, reference, "reference")
-        if len(ids) == 0:
-            raise BadValueError("The reference names no sample.", hint='Use reference="clean" or "zero".')
-        means = [ctx.pooled(layer.name, ids, pooling=pooling)[1].mean(0, dtype=np.float64)] * len(directions)
-    return np.array([d.vector.astype(np.float64) @ mean for d, mean in zip(directions, means, strict=True)], np.float32)
-
-
-def _notes(directions: Sequence[Direction], vectors: np.ndarray) -> list[str]:
-    """Warnings of the directions, and whether some of them are nearly the same."""
-    notes = [f"{d.concept}: {text}" for d in directions for text in d.warnings]
-    sizes = np.linalg.svd(vectors.astype(np.float64), compute_uv=False)
-    rank = int((sizes > 1e-3 * sizes[0]).sum())
-    if rank < len(vectors):
-        notes.append(f"{len(vectors)} directions span only {rank}: some are nearly parallel and count once.")
-    return notes
-
-
-def _fitted(value: Any) -> list[Direction]:
-    return [d for one in cavs_of(value, "RClArC") if one.is_fitted for d in one.directions_]
+def _first_names(directions: Sequence[Direction], artifacts: Sequence[int]) -> list[str]:
+    return [directions[artifacts.index(j)].concept for j in sorted(set(artifacts))]

@@ -84,11 +84,11 @@ class RevealToRevise(Method, Corrects):
         How directions are fitted, for example ``PatternCAV("", positives=None, pooling="mean")``. Default: patterns of
         the largest activations within classes.
     decide : {"rule", "person"} or callable
-        A rule takes the group with the largest effect, if it is at least `least_effect`. A person accepts a finding:
-        `step` returns a round that waits, its findings are `findings_`, and the next `step` goes on with what was
-        accepted in `AuditPanel` or by ``s.decide``. A function is called with the findings and returns the one to take,
-        or None. Groups of the same class that do half as much and were not rejected come along: one artifact in two
-        places makes two groups.
+        A rule takes the group with the largest effect that nobody rejected, if it is at least `least_effect`. A person
+        accepts a finding: `step` returns a round that waits, its findings are `findings_`, and the next `step` goes on
+        with what was accepted in `AuditPanel` or by ``s.decide``. A function is called with the findings and returns
+        the one to take, or None. Groups of the same class that do half as much and were not rejected come along: one
+        artifact in two places makes two groups.
     attacks : mapping of str to Dataset, optional
         The session's samples, by the same ids, with an artifact in each: used for the artifact of this name, and for
         the others to see whether the model has moved on to them. Default: pieces pasted by their masks.

@@ -68,12 +68,16 @@ class Revealing:
         return self
 
     def by_rule(self, least_effect: float, book: Any) -> Artifact | Round:
-        """The finding with the largest effect, if that is large enough."""
-        best = self.findings[0] if len(self.findings) else None
-        if best is None or best.score < least_effect:
-            told = "no group has a piece" if best is None else f"the largest effect of a piece is {best.score:.0%}"
-            return self._nothing(f"Of the decisions for {', '.join(self.layers)}, {told}.")
-        return self._artifact(best, book)
+        """The finding with the largest effect that nobody rejected, if that is large enough."""
+        left = [one for one in self.findings if not _is_rejected(book, one)]
+        if left and left[0].score >= least_effect:
+            return self._artifact(left[0], book)
+        n_rejected, other = len(self.findings) - len(left), " other" if len(left) < len(self.findings) else ""
+        told = (
+            f"the largest{other} effect of a piece is {left[0].score:.0%}" if left else f"no{other} group has a piece"
+        )
+        rejected = f"{count(n_rejected, 'finding')} {'was' if n_rejected == 1 else 'were'} rejected, and " * bool(other)
+        return self._nothing(f"Of the decisions for {', '.join(self.layers)}, {rejected}{told}.")
 
     def by_function(self, decide: Any, book: Any) -> Artifact | Round:
         """The finding that a function of the caller returns."""
@@ -110,13 +114,18 @@ class Revealing:
         layer, group = self._groups[one.id]
         others = [
             found for of, (at, found) in self._groups.items()
-            if at == layer and not any(d.verdict == "rejected" for d in book.of(of))
+            if at == layer and not _is_rejected(book, of)
         ]  # fmt: skip
         members = np.unique(np.asarray(joined(others, group).members, np.int64))
         return Artifact(name or f"artifact {self.number}", layer, members, one.reason)
 
     def _nothing(self, why: str) -> Round:
         return Round(self.number, "nothing found", why)
+
+
+def _is_rejected(book: Any, one: Finding | str) -> bool:
+    """Whether somebody's verdict that stands is that it is no artifact."""
+    return any(said.verdict == "rejected" for said in book.of(one))
 
 
 def _share(members: Sequence[int], samples: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from workbench.methods.correction.base import TrainedCorrection
 from workbench.methods.correction.decomposition import decompose
 from workbench.methods.correction.training import Batch, Objective
 from workbench.methods.directions.sets import sample_ids
+from workbench.methods.reveal.masks import ArtifactMasks
 
 if TYPE_CHECKING:
     from workbench.core.context import Context
@@ -36,13 +37,13 @@ class Masks:
     Parameters
     ----------
     ctx : Context
-    given : str or mapping
-        The name of a mask of the data; or ids to (y, x) arrays of values at least 0, each divided by its maximum. A
-        list of either is summed: earlier artifacts stay penalised.
+    given : str, mapping or ArtifactMasks
+        The name of a mask of the data; or ids to (y, x) arrays of values at least 0, each divided by its maximum; or
+        fitted masks. A list of such is summed: earlier artifacts stay penalised.
     """
 
     def __init__(self, ctx: Context, given: Any):
-        self._ctx, self._given = ctx, given if isinstance(given, (list, tuple)) else [given]
+        self._ctx, self._given = ctx, _listed(given)
         self._kept: dict[int, Tensor | None] = {}
 
     def of(self, ids: np.ndarray, like: Tensor) -> Tensor:
@@ -84,13 +85,13 @@ def masks_of(ctx: Context, given: Any, who: str) -> Masks:
     Raises
     ------
     BadValueError
-        If no sample has one.
+        If no sample has one, or they are not fitted yet.
     """
-    listed = given if isinstance(given, (list, tuple)) else [given]
+    listed = _listed(given)
     if not listed or any(not isinstance(one, (str, Mapping)) for one in listed):
         raise BadValueError(
-            f"{who} needs masks: the name of a mask of the data, or a mapping of sample ids to arrays; got "
-            f"{type(given).__name__}.",
+            f"{who} needs masks: the name of a mask of the data, a mapping of sample ids to arrays, or fitted "
+            f"ArtifactMasks; got {type(given).__name__}.",
             hint='For example masks="artifact".',
         )
     made = Masks(ctx, given)
@@ -107,7 +108,7 @@ def masks_of(ctx: Context, given: Any, who: str) -> Masks:
 def mask_facts(ctx: Context, given: Any) -> list[Any]:
     """What a recipe says of masks."""
     facts: list[Any] = []
-    for one in given if isinstance(given, (list, tuple)) else [given]:
+    for one in _listed(given):
         if not isinstance(one, Mapping):
             facts.append(str(one))
             continue
@@ -116,6 +117,12 @@ def mask_facts(ctx: Context, given: Any) -> list[Any]:
             digest.update(f"{i}".encode() + np.ascontiguousarray(np.asarray(one[i], np.float32)).tobytes())
         facts.append([len(one), digest.hexdigest()])
     return facts
+
+
+def _listed(given: Any) -> list[Any]:
+    """Names and mappings: fitted masks as what they map."""
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    return [one.to_mapping() if isinstance(one, ArtifactMasks) else one for one in listed]
 
 
 class _Masked(TrainedCorrection):
@@ -158,8 +165,9 @@ class RRR(_Masked):
 
     Parameters
     ----------
-    masks : str, mapping, or list of such
-        The name of a mask of the data (``"artifact"``), or sample ids to (y, x) arrays on the model's view.
+    masks : str, mapping, ArtifactMasks, or list of such
+        The name of a mask of the data (``"artifact"``), or sample ids to (y, x) arrays on the model's view. Of fitted
+        `ArtifactMasks` the masks of their recipe are taken; for the soft maps give ``dict(zip(m.index_, m.soft_))``.
     layer : str, optional
         Weights above it are trained. Default: those of the last layer.
     strength : float, at least 0

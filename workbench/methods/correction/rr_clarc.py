@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from workbench.core import check
 from workbench.core.corrections import CURVES, TrainingCurve
 from workbench.core.errors import BadValueError, ModelError
 from workbench.methods.base import Source, register_method
-from workbench.methods.correction.base import TrainedCorrection, cav_facts, cavs_of, directions_of, mean_activation
-from workbench.methods.correction.clarc import _notes
+from workbench.methods.correction.base import TrainedCorrection, cav_facts, cavs_of, directions_of
+from workbench.methods.correction.references import clean_means, notes_of
 from workbench.methods.correction.trainee import Trainee
 from workbench.methods.correction.training import Batch, Objective
 
@@ -33,7 +34,7 @@ NORMS = ("squared", "absolute", "cosine")
 _EPS = 1e-12
 
 
-def response(a_gradient: Tensor, layer: Layer, vectors: Tensor, lengths: Tensor) -> Tensor:
+def response(a_gradient: Tensor, layer: Layer, vectors: Tensor, lengths: Tensor, *, first_only: bool = False) -> Tensor:
     """(sample, direction): how much an output changes, to first order, if the concept appears at every position.
 
     Parameters
@@ -45,13 +46,15 @@ def response(a_gradient: Tensor, layer: Layer, vectors: Tensor, lengths: Tensor)
         Of length 1.
     lengths : (direction,) tensor
         Distance of the means with and without the concept.
+    first_only : bool
+        It appears at the first token alone.
 
     Notes
     -----
     ``r = sum over positions of (dz/da_p . v) (m+ - m-)``: output units, so that a penalty of its square does not depend
     on the size of the map, nor on how activations are scaled.
     """
-    maps = layer.components_first(a_gradient)
+    maps = _seen(a_gradient, layer, first_only)
     return torch.einsum("ncp,kc->nk", maps, vectors.to(maps)) * lengths.to(maps)
 
 
@@ -124,6 +127,9 @@ class RRClArC(TrainedCorrection):
         The outputs that are penalised; others may use the concept. Default: all.
     norm : {"squared", "absolute", "cosine"}
         Of the response; cosine: between the derivative at each position and the direction.
+    tokens : {"all", "first"}, optional
+        At which tokens of a sequence the concept may not matter. Default: the first for a direction of the first token,
+        else all.
     solver : {"descent", "closed"}
         Closed: no training; the nearest head to the present one, for a dense layer on mean activations, with its bias
         moved so that samples without the concept keep their outputs. For a large strength it is P-ClArC. It lacks the
@@ -143,15 +149,20 @@ class RRClArC(TrainedCorrection):
     Where all above the layer amounts to ``W mean(a) + b``, the response is the same for all samples, ``W v (m+ - m-)``.
     Each step of the task is then followed by the exact solution of the penalty (a proximal step), which no strength
     makes diverge; in the other nets gradients are clipped at norm 100.
+
+    Not here: the paper's l2 and l1 of each position by itself, without the mean over positions.
     """
+
+    result_version = 3
 
     def __init__(
         self, cav: Any, *, strength: float = 1.0, target: str = "signs", classes: Any = None, norm: str = "squared",
-        solver: str = "descent", trains: str = "above", samples: Any = None, attacked: Any = None, epochs: int = 10,
-        rate: float | None = None, batch: int = 64, optimiser: str = "auto", loss: str = "auto",
-        validation: float = 0.1, patience: int | None = None, seed: int = 0,
+        solver: str = "descent", tokens: str | None = None, trains: str = "above", samples: Any = None,
+        attacked: Any = None, epochs: int = 10, rate: float | None = None, batch: int = 64, optimiser: str = "auto",
+        loss: str = "auto", validation: float = 0.1, patience: int | None = None, seed: int = 0,
     ):  # fmt: skip
         self.cav, self.strength, self.target, self.classes, self.norm = cav, strength, target, classes, norm
+        self.tokens = tokens
         self.solver, self.trains, self.samples, self.attacked = solver, trains, samples, attacked
         self.epochs, self.rate, self.batch, self.optimiser = epochs, rate, batch, optimiser
         self.loss, self.validation, self.patience, self.seed = loss, validation, patience, seed
@@ -163,16 +174,19 @@ class RRClArC(TrainedCorrection):
         vectors = torch.as_tensor(np.stack([d.vector for d in directions]))
         lengths = torch.tensor([d.length for d in directions])
         outputs = _outputs(ctx, self.classes)
-        notes = _notes(directions, vectors.numpy())
+        notes = notes_of(directions, projects=False)
         layer = ctx.model.layers[directions[0].layer]
+        tokens = self.tokens or ("first" if directions[0].pooling == "token" else "all")
+        first_only = tokens == "first" and layer.axis == -1 and bool(layer.position_shape)
         if self.solver == "closed":
-            means = [mean_activation(ctx, d, "mean", positive=False) for d in directions]
-            codes = torch.tensor([float(d.vector @ mean) for d, mean in zip(directions, means, strict=True)])
-            self._solve(ctx, layer, (vectors, lengths, codes), outputs, notes)
+            mean = torch.as_tensor(clean_means(ctx, directions, "mean").mean(0))
+            lengths = lengths / (prod(layer.position_shape) if first_only else 1)
+            self._solve(ctx, layer, (vectors, lengths, mean), outputs, notes)
             return self
         objective = AlongDirections(
-            layer, vectors, lengths, float(self.strength), target=self.target, norm=self.norm, outputs=outputs
-        )
+            layer, vectors, lengths, float(self.strength), target=self.target, norm=self.norm, outputs=outputs,
+            first_only=first_only,
+        )  # fmt: skip
         self._train(ctx, layer.name, objective, notes)
         self.warnings_ += tuple(objective.notes)
         return self
@@ -190,6 +204,8 @@ class RRClArC(TrainedCorrection):
         check.one_of("target", self.target, TARGETS)
         check.one_of("norm", self.norm, NORMS)
         check.one_of("solver", self.solver, ("descent", "closed"))
+        if self.tokens is not None:
+            check.one_of("tokens", self.tokens, ("all", "first"))
         if self.classes is not None and (isinstance(self.classes, (str, int)) or len(list(self.classes)) == 0):
             raise BadValueError(f"`classes` must be a list that is not empty; got {self.classes!r}.")
         if self.classes is not None and self.target in ("ones", "log-probability", "predicted", "label"):
@@ -209,14 +225,13 @@ class RRClArC(TrainedCorrection):
                 f'What lies above "{layer.name}" is no dense layer on mean activations, so there is no closed form.',
                 hint='Use solver="descent", or a direction at the last layer before the head.',
             )
-        vectors, lengths, codes = (t.to(head.weight.device) for t in found)
+        vectors, lengths, mean = (t.to(head.weight.device) for t in found)
         weight = head.weight.detach().clone()
         rows = slice(None) if outputs is None else outputs.to(weight.device)
         with torch.no_grad():
             head.weight[rows] = closed_form_head(weight, vectors, float(self.strength), lengths)[rows]
             if head.bias is not None:
-                lost = (weight - head.weight) @ torch.linalg.pinv(vectors.double(), rtol=1e-6).to(weight)
-                head.bias += lost @ codes.to(weight)
+                head.bias += ((weight - head.weight).double() @ mean).to(weight)
         empty = {name: np.full(1, np.nan) for name in CURVES}
         self.curve_ = TrainingCurve(self._title(), **empty, n_planned=0, best=0)
         self._finish(ctx, trainee.edits(), notes)
@@ -238,6 +253,8 @@ class AlongDirections(Objective):
     target, norm : str
         See `RRClArC`.
     outputs : (chosen,) int64 tensor, optional
+    first_only : bool
+        The concept appears at the first token alone.
 
     Attributes
     ----------
@@ -247,10 +264,10 @@ class AlongDirections(Objective):
 
     def __init__(
         self, layer: Layer, vectors: Tensor, lengths: Tensor, strength: float, *, target: str = "signs",
-        norm: str = "squared", outputs: Tensor | None = None,
+        norm: str = "squared", outputs: Tensor | None = None, first_only: bool = False,
     ):  # fmt: skip
         self.layer, self.vectors, self.lengths, self.strength = layer, vectors, lengths, strength
-        self.target, self.norm, self.outputs = target, norm, outputs
+        self.target, self.norm, self.outputs, self.first_only = target, norm, outputs, first_only
         self.notes: list[str] = []
         self._head: list[nn.Linear | None] = []
         # Elsewhere the penalty has a curvature of its own, which the task's does not tell.
@@ -291,7 +308,7 @@ class AlongDirections(Objective):
             weight = head.weight
             # The minimum of strength * |W v l|^2 + |W - W'|^2 / (2 step).
             found = closed_form_head(
-                weight, self.vectors.to(weight.device), 2 * step_size * self.strength, self.lengths.to(weight.device)
+                weight, self.vectors.to(weight.device), 2 * step_size * self.strength, self._head_lengths(weight)
             )
             rows = slice(None) if self.outputs is None else self.outputs.to(weight.device)
             weight[rows] = found[rows]
@@ -304,7 +321,11 @@ class AlongDirections(Objective):
 
     def _head_response(self, head: nn.Linear) -> Tensor:
         weight = head.weight if self.outputs is None else head.weight[self.outputs.to(head.weight.device)]
-        return weight @ self.vectors.to(weight).T * self.lengths.to(weight)
+        return weight @ self.vectors.to(weight).T * self._head_lengths(weight)
+
+    def _head_lengths(self, like: Tensor) -> Tensor:
+        """How far a mean over positions moves with the concept: of one token's change it has a share."""
+        return (self.lengths / (prod(self.layer.position_shape) if self.first_only else 1)).to(like)
 
     def _seeds(self, z: Tensor, target: Tensor, generator: torch.Generator) -> list[Tensor]:
         """The numbers whose derivatives are penalised, each summed over the batch: samples do not mix."""
@@ -334,12 +355,18 @@ class AlongDirections(Objective):
 
     def _size(self, gradient: Tensor) -> Tensor:
         if self.norm == "cosine":
-            maps = self.layer.components_first(gradient)
+            maps = _seen(gradient, self.layer, self.first_only)
             vectors = self.vectors.to(maps)
             cosines = F.cosine_similarity(maps.unsqueeze(1), vectors[None, :, :, None], dim=2, eps=_EPS)
             return cosines.abs().mean((0, 2)).sum()
-        r = response(gradient, self.layer, self.vectors, self.lengths)
+        r = response(gradient, self.layer, self.vectors, self.lengths, first_only=self.first_only)
         return (r.square() if self.norm == "squared" else r.abs()).mean(0).sum()
+
+
+def _seen(gradient: Tensor, layer: Layer, first_only: bool) -> Tensor:
+    """(sample, unit, position) derivatives, of the first position alone if so wished."""
+    maps = layer.components_first(gradient)
+    return maps[:, :, :1] if first_only else maps
 
 
 def _outputs(ctx: Context, classes: Any) -> Tensor | None:

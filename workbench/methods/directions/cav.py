@@ -14,6 +14,7 @@ import numpy as np
 
 from workbench.core import check
 from workbench.core.errors import BadValueError
+from workbench.core.origins import error_of_mean
 from workbench.core.results import Direction, DirectionSet
 from workbench.methods.base import Directs, Method, Source, register_method
 from workbench.methods.directions.estimators import median_difference
@@ -144,15 +145,15 @@ class CAV(Method, Directs):
         -------
         pandas.DataFrame
             Per concept and output ``slope`` (mean derivative over positions and samples, in output units), its standard
-            ``error`` over samples, and ``output`` (the number); the largest slope first. `TCAV` tests one of them.
+            ``error`` over originals, and ``output`` (the number); the largest slope first. `TCAV` tests one of them.
         """
         ctx = getattr(self, "session_", None) if ctx is None else ctx
         if ctx is None:
             raise BadValueError("This direction was not fitted by a session.", hint="Pass ctx=..., or fit it first.")
         ids = sample_ids(ctx.data, samples, "samples")
         run = getattr(ctx, "run", None)
-        made = self._slopes(ctx, ids) if run is None else run(self._slopes, ctx, ids)
-        return _slope_frame(made, self.directions_.concepts, ctx.model)
+        made, read = self._slopes(ctx, ids) if run is None else run(self._slopes, ctx, ids)
+        return _slope_frame(made, np.asarray(ctx.data.origins)[read], self.directions_.concepts, ctx.model)
 
     def plot(self, **options: Any) -> Any:
         """The direction as a plotly figure: projections of both sets, and the units with the largest entries."""
@@ -235,16 +236,17 @@ class CAV(Method, Directs):
         labels, origins = (np.asarray(column)[ids] for column in (ctx.data.labels, ctx.data.origins))
         return Rows(ids, values, labels, origins, is_all=wants_all or (held is not None and held.is_all))
 
-    def _slopes(self, ctx: Any, ids: np.ndarray) -> np.ndarray:
-        parts = []
+    def _slopes(self, ctx: Any, ids: np.ndarray) -> tuple[np.ndarray, list[int]]:
+        parts, known = [], []
         for first in range(0, len(ids), 8):
             x, read, _ = ctx.data.batch(ids[first : first + 8].tolist())
             if read:
                 parts.append(all_slopes(ctx.model, x, self.layer, self.directions_.vectors))
+                known += read
             ctx.progress.step(0)
         if not parts:
             raise BadValueError(f"None of the {len(ids)} samples can be read.")
-        return np.concatenate(parts)
+        return np.concatenate(parts), known
 
     def _basis_name(self, concepts: list[Concept]) -> str:
         if self._basis:
@@ -450,11 +452,10 @@ def _check_parallel(found: list[Direction]) -> None:
                 )
 
 
-def _slope_frame(slopes: np.ndarray, concepts: tuple[str, ...], model: Any) -> pd.DataFrame:
+def _slope_frame(slopes: np.ndarray, origins: np.ndarray, concepts: tuple[str, ...], model: Any) -> pd.DataFrame:
     import pandas as pd
 
-    n, n_outputs, _ = slopes.shape
-    error = slopes.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(slopes.shape[1:], np.nan)
+    n_outputs, error = slopes.shape[1], error_of_mean(slopes, origins)
     rows = [
         {"concept": concept, "class": model.class_name(k), "output": k, "slope": slopes[:, k, i].mean(),
          "error": error[k, i]}

@@ -11,11 +11,23 @@ from torch import Tensor
 
 from workbench.attribution.lrp import ruled_forward
 from workbench.attribution.targets import Target
+from workbench.core.origins import number_of, places
 
 if TYPE_CHECKING:
     from workbench.models.handle import ModelHandle
 
-__all__ = ["Slopes", "all_slopes", "bootstrap_scores", "holm", "is_constant", "p_values", "slopes", "tcav_score"]
+__all__ = [
+    "Slopes",
+    "all_slopes",
+    "band",
+    "bootstrap_scores",
+    "holm",
+    "is_constant",
+    "p_two_sided",
+    "p_values",
+    "slopes",
+    "tcav_score",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +110,24 @@ def tcav_score(mean: np.ndarray) -> np.ndarray:
     return np.divide(up, up + down, out=np.full(mean.shape[1], np.nan), where=up + down > 0)
 
 
-def bootstrap_scores(mean: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def bootstrap_scores(
+    mean: np.ndarray, n: int, *, seed: int, origins: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(direction,) lower and upper end of the middle 95 % of scores of bootstrap samples of images; NaN if undefined.
 
-    Images are drawn, not positions, for the positions of an image depend on one another.
+    Images are drawn, not positions, for the positions of an image depend on one another; and all views of one original
+    together, where `origins`, (sample,), says which these are.
     """
     k = mean.shape[1]
-    if n < 1 or len(mean) < 2:
+    place = places(origins, len(mean))
+    n_origins = number_of(origins, len(mean))
+    if n < 1 or n_origins < 2:
         return np.full(k, np.nan), np.full(k, np.nan)
-    counts = np.random.default_rng(seed).multinomial(len(mean), np.full(len(mean), 1 / len(mean)), size=n)
-    up, down = counts @ (mean > 0), counts @ (mean < 0)
+    counts = np.random.default_rng(seed).multinomial(n_origins, np.full(n_origins, 1 / n_origins), size=n)
+    signs = np.zeros((2, n_origins, k), np.int64)
+    for sign, is_so in zip(signs, (mean > 0, mean < 0), strict=True):
+        np.add.at(sign, place, is_so)
+    up, down = counts @ signs[0], counts @ signs[1]
     scores = np.divide(up, up + down, out=np.full((n, k), np.nan), where=up + down > 0)
     low, high = np.full(k, np.nan), np.full(k, np.nan)
     for i in range(k):
@@ -115,6 +135,50 @@ def bootstrap_scores(mean: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarray
         if len(known):
             low[i], high[i] = np.percentile(known, [2.5, 97.5])
     return low, high
+
+
+def band(null: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(concept,) ends of the middle 95 % of what random directions give; NaN without any.
+
+    Parameters
+    ----------
+    null : (concept, random) float array
+        NaN leaves a random direction out.
+
+    Notes
+    -----
+    Quantiles at ranks of ``n + 1`` (Weibull's), so that one more random direction lies outside with a chance of 5 % on
+    average. Of fewer than 39 they are the smallest and the largest: then more lie outside.
+    """
+    ends = np.full((2, len(null)), np.nan)
+    for i, row in enumerate(null):
+        known = row[~np.isnan(row)]
+        if len(known):
+            ends[:, i] = np.percentile(known, [2.5, 97.5], method="weibull")
+    return ends[0], ends[1]
+
+
+def p_two_sided(value: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """(concept,) twice the share of random directions beyond a value, on the side with fewer, the tested one counted.
+
+    Parameters
+    ----------
+    value : (concept,) float array
+        NaN is undefined and stays so.
+    null : (concept, random) float array
+        Of the same quantity; NaN leaves a random direction out. Fewer than 39 cannot reach 0.05.
+
+    Notes
+    -----
+    Nothing is presumed about the middle or the symmetry of the null: sizes are above zero, and of few samples with the
+    concept against many the random slopes are skewed.
+    """
+    known = ~np.isnan(null)
+    rounding = 1e-9 * np.maximum(np.nanmax(np.abs(null), axis=1, initial=0.0), np.abs(value))[:, None]
+    above = (known & (np.nan_to_num(null) >= value[:, None] - rounding)).sum(1)
+    below = (known & (np.nan_to_num(null) <= value[:, None] + rounding)).sum(1)
+    p = np.minimum(1, 2 * (1 + np.minimum(above, below)) / (1 + known.sum(1)))
+    return np.where(np.isnan(value) | (known.sum(1) == 0), np.nan, p)
 
 
 def p_values(score: np.ndarray, null: np.ndarray) -> np.ndarray:

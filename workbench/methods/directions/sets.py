@@ -121,7 +121,9 @@ def sample_ids(data: Any, value: Any, what: str) -> np.ndarray:
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise BadValueError(
             f"`{what}` must be sample ids, whole numbers; got {type(value).__name__} of {ids.dtype} and the shape "
-            f"{ids.shape}."
+            f"{ids.shape}.",
+            hint="Of a frame the index is taken, which must hold samples. Those of accepted findings are "
+            "`panel.accepted()`, `s.decisions.samples()`, or the tag that they got.",
         )
     return _checked(np.unique(ids.astype(np.int64)), n, what, data)
 

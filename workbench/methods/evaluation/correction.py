@@ -13,7 +13,9 @@ from torch import Tensor
 from workbench.attribution.base import Target
 from workbench.attribution.crp import explain, heat
 from workbench.attribution.rules import Composite, assign
+from workbench.core import check
 from workbench.core.errors import BadValueError, ModelError, ShapeError
+from workbench.core.origins import number_of, places
 from workbench.methods.correction.rr_clarc import response
 from workbench.methods.directions.filters import quick_ridge
 from workbench.methods.directions.separation import auc, folds
@@ -28,6 +30,7 @@ __all__ = [
     "answers",
     "artifact_relevance",
     "is_right",
+    "masks_of",
     "probe_auc",
     "relevance_on_masks",
     "sensitivities",
@@ -67,7 +70,7 @@ def is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return said == labels
 
 
-def probe_auc(clean: np.ndarray, attacked: np.ndarray, *, seed: int = 0) -> float:
+def probe_auc(clean: np.ndarray, attacked: np.ndarray, *, seed: int = 0, origins: np.ndarray | None = None) -> float:
     """How well a linear probe tells attacked from clean samples, by held-out area under the curve.
 
     Parameters
@@ -75,19 +78,21 @@ def probe_auc(clean: np.ndarray, attacked: np.ndarray, *, seed: int = 0) -> floa
     clean, attacked : (sample, unit) float arrays
         Of the same samples, which are held out in pairs, in five parts.
     seed : int
+    origins : (sample,) array, optional
+        Original picture of each: views of one are held out together.
 
     Returns
     -------
     float
-        0 to 1; 0.5 where nothing tells them apart. NaN for fewer than four samples.
+        0 to 1; 0.5 where nothing tells them apart. NaN for fewer than four originals.
 
     Notes
     -----
     A ridge regression on units divided by their standard deviation, as strong as one sample. It finds what can be read
     linearly and no more: 0.5 is no proof that nothing is there.
     """
-    n = len(clean)
-    if n < 4:
+    n, n_origins = len(clean), number_of(origins, len(clean))
+    if n_origins < 4:
         return float("nan")
     x = np.concatenate([clean, attacked]).astype(np.float64)
     spread = x.std(0)
@@ -96,7 +101,8 @@ def probe_auc(clean: np.ndarray, attacked: np.ndarray, *, seed: int = 0) -> floa
     if not x.any():
         return 0.5
     t, none = np.repeat([False, True], n), np.zeros(2 * n, np.int64)
-    part = np.tile(folds(np.zeros(n, bool), np.zeros(n, np.int64), min(5, n), seed=seed), 2)
+    own = folds(np.zeros(n, bool), np.zeros(n, np.int64), min(5, n_origins), seed=seed, origins=places(origins, n))
+    part = np.tile(own, 2)
     score = np.full(2 * n, np.nan)
     for k in range(int(part.max()) + 1):
         train = part != k
@@ -186,8 +192,8 @@ def sensitivities(
 
 def relevance_on_masks(
     handle: ModelHandle, data: Any, ids: np.ndarray, labels: np.ndarray, masks: Any, rule: Any, progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
-    """(explained,) shares of relevance on masks and of the picture that these take, for samples that have one.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares of relevance on masks and of the picture that these take, for samples that have one.
 
     Relevance begins at the output of the label. Where the rule does not know parts of the network (see `without_rule`)
     and half of the score or more is not accounted for, relevance may lie anywhere: all shares are NaN.
@@ -195,32 +201,89 @@ def relevance_on_masks(
     Parameters
     ----------
     masks : str or mapping
-        The name of a mask of the data, or ids to (y, x) arrays.
+        The name of a mask of the data, or ids to (y, x) arrays. See `masks_of`.
+
+    Returns
+    -------
+    shares, areas : (explained,) float64 arrays
+    rows : (explained,) int64 array
+        Places in `ids`: samples without a mask, with an empty one, or that cannot be read are left out.
     """
     shares: list[np.ndarray] = []
     areas: list[np.ndarray] = []
     gaps: list[np.ndarray] = []
+    rows: list[int] = []
     lacks_rules = bool(without_rule(handle, rule))
     for first in range(0, len(ids), 8):
         part = ids[first : first + 8].tolist()
         known = {i: m for i in part if (m := _mask(data, i, masks)) is not None and np.any(m)}
         x, read, _ = data.batch(list(known))
         if read:
-            own = torch.as_tensor(labels[[int(np.searchsorted(ids, i)) for i in read]])
+            at = [int(np.searchsorted(ids, i)) for i in read]
             target = Target.label() if handle.n_classes > 1 else Target.logit(0)
-            made = explain(handle, x, target, rule=rule, labels=own)
+            made = explain(handle, x, target, rule=rule, labels=torch.as_tensor(labels[at]))
             stacked = np.stack([np.asarray(known[i], np.float64) for i in read])
             shares.append(artifact_relevance(heat(made.relevance).detach().cpu().numpy(), stacked))
             areas.append(stacked.mean((1, 2)))
             gaps.append(made.gap.detach().abs().cpu().numpy())
+            rows += at
         progress.step(len(part))
     if not shares:
-        return np.zeros(0), np.zeros(0)
+        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
     found = np.concatenate(shares)
     # Written so that a gap which is no number counts as a large one.
     if lacks_rules and not np.median(np.concatenate(gaps)) <= _MOST_GAP:
         found = np.full_like(found, np.nan)
-    return found, np.concatenate(areas)
+    return found, np.concatenate(areas), np.array(rows, np.int64)
+
+
+def masks_of(data: Any, ids: np.ndarray, given: Any) -> str | Mapping[int, Any]:
+    """What masks were asked for, as `relevance_on_masks` takes it.
+
+    Parameters
+    ----------
+    data : Dataset
+        Whose masks a name means.
+    ids : (sample,) int array
+        Those that are explained.
+    given : str, mapping or fitted ArtifactMasks
+        A name of masks of the data; ids to (y, x) arrays, at the size of the input.
+
+    Raises
+    ------
+    BadValueError
+        If it is none of these, or none of the samples has a mask.
+    UnknownNameError
+        If none of the samples has masks of this name; names those that there are.
+    ShapeError
+        If a mask is not two-dimensional.
+    """
+    if isinstance(given, str):
+        if not any(given in data.masks(i) for i in ids.tolist()):
+            names = sorted({name for i in ids.tolist() for name in data.masks(i)})
+            listed = f": {', '.join(names)}." if names else " none."
+            check.known("mask", given, names, hint=f"The {len(ids)} samples that are explained have{listed}")
+        return given
+    index, stack = (getattr(given, name, None) for name in ("index_", "masks_"))
+    found: Any = given
+    if index is not None and stack is not None:
+        found = dict(zip(np.asarray(index).tolist(), stack, strict=True))
+    if not isinstance(found, Mapping):
+        is_method = hasattr(given, "params")
+        raise BadValueError(
+            f"`masks` must be a name, ids to (y, x) arrays, or fitted ArtifactMasks; got {type(given).__name__}"
+            + (", which is not fitted." if is_method else "."),
+            hint="masks=s.fit(wb.methods.ArtifactMasks(cav, samples=...))" if is_method else 'masks="timestamp"',
+        )
+    for i, mask in found.items():
+        if np.ndim(mask) != 2:
+            raise ShapeError(f"The mask of sample {i} has the shape {np.shape(mask)}; it must be (y, x).")
+    if not any(i in found for i in ids.tolist()):
+        raise BadValueError(
+            f"None of the {len(ids)} samples that are explained is among the {len(found)} masks.",
+            hint="Masks go by the ids of the attacked samples: ArtifactMasks(cav, samples=ids).",
+        )
+    return {int(i): mask for i, mask in found.items()}
 
 
 def without_rule(handle: ModelHandle, rule: Any) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class ArtifactMasks(Method):
     """Masks of an artifact in the input, from the maps of its direction.
 
     **What it answers.** Where in each picture is what the direction stands for? The masks are what RRR and CDEP
-    penalise relevance in, and what the relevance of an artifact is measured in.
+    penalise relevance in, and what the relevance of an artifact is measured in: ``RRR(masks)`` takes it once fitted.
 
     **When not to trust it.** Deep layers see wide fields: masks spread around a small artifact. A sample without it
     gets a mask all the same. Look at `control` first: with shuffled entries of the direction the overlap should fall
@@ -105,6 +105,18 @@ class ArtifactMasks(Method):
         if not len(at):
             raise UnknownSampleError(f"No mask of sample {sample!r}.", hint=f"There are {len(self.index_)}: `index_`.")
         return self.masks_[at[0]]
+
+    def to_mapping(self) -> dict[int, np.ndarray]:
+        """Sample ids to (y, x) bool masks: what takes such masks takes this object as well.
+
+        Raises
+        ------
+        BadValueError
+            If it is not fitted.
+        """
+        if not self.is_fitted:
+            raise BadValueError("These ArtifactMasks are not fitted yet.", hint="Fit them first: s.fit(masks).")
+        return dict(zip(self.index_.tolist(), self.masks_, strict=True))
 
     def quality(self, truth: Any = "artifact", *, ctx: Context | None = None) -> pd.DataFrame:
         """How well the masks fit what is known.

@@ -1,7 +1,13 @@
-// How each class depends on the direction: share of samples whose output rises along it, against random directions.
+// How each class depends on the direction: in how many samples its output rises along it, by how much, and how large the
+// derivative is; each against random directions.
 import { h, number, percent, plural, replace, set, signed, svg } from "../common/index.js";
 
-const WIDTH = 96, HEIGHT = 18, MOST = 200;
+const WIDTH = 72, HEIGHT = 14, MOST = 200;
+const KINDS = {
+  score: { value: (one) => one.score, interval: (one) => [one.score_low, one.score_high], ending: "", text: percent, middle: 0.5 },
+  slope: { value: (one) => one.slope, interval: (one) => spread(one.slope, one.slope_error), ending: "_slope", text: (v) => signed(v), middle: 0 },
+  size: { value: (one) => one.sensitivity, interval: (one) => spread(one.sensitivity, one.sensitivity_error), ending: "_sensitivity", text: (v) => number(v, 2), middle: 0 },
+};
 
 export class Classes {
   constructor({ frame, isStill }) {
@@ -34,18 +40,14 @@ export class Classes {
     const at = document.activeElement?.dataset?.output;
     const rows = [...given.rows].sort((a, b) => (b.slope ?? -Infinity) - (a.slope ?? -Infinity)).slice(0, MOST);
     replace(this.out, h("table", { class: "wb-table wb-classes-table" }, h("caption", { class: "wb-live" }, "Dependence of each class on the direction, most positive slope first"),
-      h("thead", {}, h("tr", {}, ["Output", "Rises in", "p", "Slope", "Size (random)"].map((text) => h("th", { scope: "col" }, text)))),
+      h("thead", {}, h("tr", {}, ["Output", "Rises in", "p", "Slope", "p", "Size", "p"].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, rows.map((one) => {
         const on = target === `logit:${one.output}`;
         const name = h("button", { type: "button", class: "wb-link", "aria-pressed": String(on), "data-output": one.output, title: "Explain this output", onclick: () => this.aim(one, on) }, one.class);
-        const words = one.score === null ? "undefined" : percent(one.score);
-        return h("tr", { class: on ? "wb-on" : "" }, h("th", { scope: "row" }, name),
-          h("td", { title: title(one) }, chart(one), h("span", { class: "wb-score" }, words), one.score_low === null ? null : h("span", { class: "wb-live" }, `, between ${percent(one.score_low)} and ${percent(one.score_high)}; random directions ${percent(one.null_low)} to ${percent(one.null_high)}`)),
-          h("td", {}, number(one.p_holm, 2)), h("td", {}, signed(one.slope)),
-          h("td", { title: `mean absolute derivative ± ${number(one.sensitivity_error, 2)}; in brackets that of random directions` }, `${number(one.sensitivity, 2)} (${number(one.null_sensitivity, 2)})`));
+        return h("tr", { class: on ? "wb-on" : "" }, h("th", { scope: "row" }, name), Object.entries(KINDS).flatMap(([kind, of]) => cells(one, of, kind === "score" ? [0, 1] : domain(given.rows, of))));
       }))));
     if (at !== undefined) this.out.querySelector(`[data-output="${at}"]`)?.focus();
-    replace(this.line, `Share of a class's samples whose output rises along the direction, with its 95 % interval; the grey band is what ${plural(given.n_random, "random direction")} give. Slope and mean size of the derivative in units of the output, beside that of random directions.${rows.length < given.rows.length ? ` The ${rows.length} with the largest slope, of ${given.rows.length}.` : ""}`);
+    replace(this.line, `Share of a class's samples whose output rises along the direction, with its 95 % interval; slope (with its sign) and size of the derivative in units of the output, each with 1.96 standard errors${views(given.rows)}. Grey bands are the middle 95 % of what ${plural(given.n_random, "random direction")} give, p the chance of as much by one of them${given.n_random && given.n_random < 39 ? "; of fewer than 39 slope and size cannot reach 0.05" : ""}.${rows.length < given.rows.length ? ` The ${rows.length} with the largest slope, of ${given.rows.length}.` : ""}`);
     replace(this.warnings, given.warnings.map((text) => h("li", {}, h("span", { class: "wb-warn-sign", "aria-hidden": "true" }, "⚠"), text)));
   }
 
@@ -55,17 +57,40 @@ export class Classes {
   }
 }
 
-function title(one) {
-  return one.score === null ? "The output changes for no sample" : `${percent(one.score)} [${percent(one.score_low)}, ${percent(one.score_high)}] of ${plural(one.n, "sample")}; random directions ${percent(one.null_low)} to ${percent(one.null_high)}; p ${number(one.p, 2)}, corrected ${number(one.p_holm, 2)}`;
+function cells(one, of, ends) {
+  const value = of.value(one), [low, high] = of.interval(one), isUndefined = value === null;
+  const [from, to, p, corrected] = [`null${of.ending}_low`, `null${of.ending}_high`, `p${of.ending}`, `p${of.ending}_holm`].map((name) => one[name] ?? null);
+  const range = low === null ? "" : `, between ${of.text(low)} and ${of.text(high)}`;
+  const random = from === null ? "" : `; random directions ${of.text(from)} to ${of.text(to)}`;
+  const words = isUndefined ? "undefined" : of.text(value);
+  const title = isUndefined ? "The output changes for no sample" : `${words}${range}, of ${plural(one.n, "sample")}${random}${p === null ? "" : `; p ${number(p, 2)}, corrected ${number(corrected, 2)}`}`;
+  return [
+    h("td", { title }, chart(value, [low, high], [from, to], of.middle, ends), h("span", { class: "wb-score" }, words), isUndefined ? null : h("span", { class: "wb-live" }, `${range}${random}`)),
+    h("td", { class: corrected !== null && corrected < 0.05 ? "wb-beyond" : "" }, number(corrected, 2)),
+  ];
 }
 
-function chart(one) {
-  const x = (share) => 4 + share * (WIDTH - 8), y = HEIGHT / 2;
+const spread = (value, error) => (value === null || (error ?? null) === null ? [null, null] : [value - 1.96 * error, value + 1.96 * error]);
+
+// The same scale for all classes, with zero in it.
+function domain(rows, of) {
+  const ends = rows.flatMap((one) => [of.value(one), ...of.interval(one), one[`null${of.ending}_low`], one[`null${of.ending}_high`]]).filter((v) => (v ?? null) !== null);
+  const low = Math.min(0, ...ends), high = Math.max(0, ...ends);
+  return high > low ? [low, high] : [-1, 1];
+}
+
+function views(rows) {
+  const fewer = rows.find((one) => one.n_origins < one.n);
+  return fewer ? `; views of one original count together (${fewer.class}: ${plural(fewer.n_origins, "original")} of ${plural(fewer.n, "sample")})` : "";
+}
+
+function chart(value, [low, high], [from, to], middle, [least, most]) {
+  const x = (v) => 4 + ((v - least) / (most - least)) * (WIDTH - 8), y = HEIGHT / 2;
   const made = svg("svg", { width: WIDTH, height: HEIGHT, class: "wb-interval", "aria-hidden": "true" });
-  if (one.null_low !== null) made.append(svg("rect", { x: x(one.null_low), width: Math.max(1, x(one.null_high) - x(one.null_low)), y: 2, height: HEIGHT - 4, class: "wb-null" }));
-  made.append(svg("line", { x1: x(0), x2: x(1), y1: y, y2: y, class: "wb-axis-soft" }), svg("line", { x1: x(0.5), x2: x(0.5), y1: 2, y2: HEIGHT - 2, class: "wb-axis-soft" }));
-  if (one.score === null) return made;
-  if (one.score_low !== null) made.append(svg("line", { x1: x(one.score_low), x2: x(one.score_high), y1: y, y2: y, class: "wb-ci" }));
-  made.append(svg("circle", { cx: x(one.score), cy: y, r: 4, class: "wb-point" }));
+  if (from !== null) made.append(svg("rect", { x: x(from), width: Math.max(1, x(to) - x(from)), y: 2, height: HEIGHT - 4, class: "wb-null" }));
+  made.append(svg("line", { x1: x(least), x2: x(most), y1: y, y2: y, class: "wb-axis-soft" }), svg("line", { x1: x(middle), x2: x(middle), y1: 2, y2: HEIGHT - 2, class: "wb-axis-soft" }));
+  if (value === null) return made;
+  if (low !== null) made.append(svg("line", { x1: x(low), x2: x(high), y1: y, y2: y, class: "wb-ci" }));
+  made.append(svg("circle", { cx: x(value), cy: y, r: 3.5, class: "wb-point" }));
   return made;
 }

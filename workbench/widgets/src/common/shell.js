@@ -93,11 +93,18 @@ export function shell({ model, el }, { kind, label, keys = [], canPin = true, on
       if (Object.keys(state.get("_problem") || {}).length) questions.ask("dismiss").catch(() => {});
       showProblem();
     };
+    problem.classList.toggle("wb-offer-start", Boolean(shown.start));
+    const start = async () => {
+      local.problem = null;
+      showProblem();
+      await frame.ask("sweep");
+    };
     replace(problem,
       h("div", { class: "wb-problem-text" },
         h("p", {}, shown.asked ? h("strong", {}, `${shown.asked}: `) : null, shown.message),
         shown.hint ? h("p", { class: "wb-hint" }, shown.hint) : null,
         shown.trace ? h("details", {}, h("summary", {}, "Trace"), h("pre", {}, shown.trace)) : null),
+      shown.start && state.get("status") !== "still" ? h("button", { type: "button", class: "wb-button", title: shown.cost, onclick: start }, shown.start) : null,
       button("close", "Dismiss", dismiss));
   }
   state.watch("_problem", showProblem);

@@ -16,7 +16,7 @@ export function reportOf() {
   function draw(given, names) {
     node.hidden = !given.models;
     if (!given.models) return;
-    replace(head, "What it bought and cost ", h("span", { class: "wb-quiet" }, `${grouped(given.n)} pairs with and without ${given.artifact}`));
+    replace(head, "What it bought and cost ", h("span", { class: "wb-quiet" }, `${grouped(given.n)} pairs${given.n_origins < given.n ? ` of ${grouped(given.n_origins)} originals` : ""} with and without ${given.artifact}`));
     replace(key, given.models.flatMap((name, i) => [h("i", { class: SYMBOLS[i % SYMBOLS.length] }), h("span", { class: name === names[1] ? "wb-mine" : "" }, name)]));
     replace(words, given.changes.map((one) => h("span", { class: "wb-change" }, h("b", {}, one.model), ": ",
       sentence("clean", one.clean), "; ", sentence(`with ${given.artifact}`, one.attacked),

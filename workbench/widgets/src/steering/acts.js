@@ -12,13 +12,17 @@ const calledOf = (addresses, labels) => ({
 });
 
 // What is done, as payloads name what they were made under.
-export const activeOf = (records) => records.filter((one) => one.on).map(({ address, operation, strength, tokens, region }) => ({ address, operation, strength, ...(tokens ? { tokens } : {}), ...(region ? { region: sidesOf(region) } : {}) }));
-const sidesOf = ({ x, y, width, height }) => ({ x, y, width, height });
+export const activeOf = (records) => records.filter((one) => one.on).map(({ on, ...act }) => act);
+
 // Whether it suppresses its components wherever they are.
 export const suppressesAll = (one) => one.operation === "suppress" && !one.tokens && !one.region;
 
-const TOKENS = { class: "class token", patches: "patches", all: "all tokens" };
-const regionText = ({ x, y, width, height }) => `x ${percent(x)} to ${percent(x + width)}, y ${percent(y)} to ${percent(y + height)}`;
+const regionText = ([x, y, width, height]) => `x ${percent(x)} to ${percent(x + width)}, y ${percent(y)} to ${percent(y + height)}`;
+
+// Which tokens it acts on, if it is not all; a region is told by its button.
+function scopeOf({ tokens, region }) {
+  return region ? "" : { class: "at the class token", patches: "at the patches", all: "at all tokens" }[tokens] || "";
+}
 
 function strengthText(operation, value) {
   if (operation === "boost") return `+${percent(value)}`;
@@ -107,7 +111,7 @@ export function listOf({ state, acts }) {
       row.box.checked = one.on;
       set(row.box, { "aria-label": `${label}, on` });
       replace(row.title, name);
-      replace(row.where, [layer, TOKENS[one.tokens]].filter(Boolean).join(", "));
+      replace(row.where, [layer, scopeOf(one)].filter(Boolean).join(" · "));
       row.region.hidden = !one.region && (still || !state.get("region"));
       set(row.region, { "aria-pressed": String(Boolean(one.region)), disabled: still, "aria-label": `Only in the region, ${label}${one.region ? `, ${regionText(one.region)}` : ""}`,
         title: one.region ? `${regionText(one.region)}; click to act everywhere again` : "Act only in the region that is selected on the picture" });

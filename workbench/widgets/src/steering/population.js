@@ -41,11 +41,10 @@ export function populationOf({ state, onpick, measure }) {
     replace(figures,
       given.changed === null ? item("Decisions", "none", "the outputs are no choice among classes") : item("Decisions changed", share(given.changed_share), `${grouped(given.changed)} of ${grouped(given.n)}`),
       item(`Mean change of ${given.target_text === "top" ? "the former top output" : given.target_text}`, given.mean === null ? "–" : signed(given.mean), between(given.interval)),
-      given.is_beyond === null ? null : item("Random controls", given.is_beyond ? "beyond them" : "within them", between(given.band), given.is_beyond ? "" : "wb-doubt"),
-      given.empty_share ? item("Controls", percent(given.empty_share), "found nothing active to change", "wb-doubt") : null,
+      given.is_beyond === null ? null : item("Random controls", given.is_beyond ? "beyond them" : "within them", `${between(given.band)}${given.empty_share > 0 ? `; ${share(given.empty_share)} found nothing active` : ""}`, given.is_beyond ? "" : "wb-doubt"),
       given.n_left_out ? item("Left out", grouped(given.n_left_out), "whose label names no output") : null);
     drawStrip(given);
-    drawTable(given.accuracy || [], given.has_decisions);
+    drawTable(given.accuracy || [], given.decides);
     drawMoved(given.moved);
     drawWorse(given.worse);
   }
@@ -68,17 +67,16 @@ export function populationOf({ state, onpick, measure }) {
       h("div", { class: "wb-mean-ends", "aria-hidden": "true" }, h("span", {}, signed(low + room)), h("span", { class: "wb-legend" }, h("i", { class: "wb-point" }), "mean, 95 % interval", given.band ? [h("i", { class: "wb-swatch" }), `${grouped(given.n_controls)} random controls`] : null), h("span", {}, signed(high - room))));
   }
 
-  const bare = (value) => (value ? points(value).replace(/\s*%/, "") : "0");
-  const points = (value) => `${value > 0 ? "+" : ""}${share(value)}`;
+  const points = (value) => `${value > 0 ? "+" : ""}${share(value)}`, bare = (value) => (value ? points(value).replace(/\s*%/, "") : "0");
   function drawTable(rows, decides) {
-    if (!rows.length) return replace(table, h("p", { class: "wb-quiet" }, decides ? "No true classes are known." : "The model takes no decisions."));
+    if (!rows.length) return replace(table, h("p", { class: "wb-quiet" }, decides ? "No true classes are known." : "The output is no choice among classes: there are no decisions."));
     const sorted = [...rows.slice(-1), ...rows.slice(0, -1)];
-    const change = (one) => one.change, isSure = (one) => one.low !== null && one.high !== null;
+    const change = (one) => one.after - one.before;
     replace(table, h("table", { class: "wb-table" },
       h("thead", {}, h("tr", {}, ["class", "n", "before", "after", "change", "95 %"].map((word) => h("th", { scope: "col", title: word === "95 %" ? "interval of the change in points, paired by sample; views of one original are drawn together" : null }, word)))),
       h("tbody", {}, sorted.map((one) => h("tr", { class: one === rows.at(-1) ? "wb-all" : "" }, h("th", { scope: "row", title: one.name }, one.name), h("td", {}, grouped(one.n)), h("td", {}, share(one.before)), h("td", {}, share(one.after)),
         h("td", { class: change(one) < 0 ? "wb-down" : change(one) > 0 ? "wb-up" : "" }, change(one) ? points(change(one)) : "0"),
-        h("td", { class: "wb-quiet" }, isSure(one) ? `${bare(one.low)} to ${bare(one.high)}` : "–"))))));
+        h("td", { class: "wb-quiet" }, one.interval.includes(null) ? "–" : one.interval.map(bare).join(" to ")))))));
   }
 
   async function drawMoved(given) {
