@@ -25,6 +25,7 @@ class TestComparedPage(PageSuite):
     """Two pinned cards side by side, with labels; one by itself is in ``test_exporting.py``."""
 
     kind = "card"
+    most_stops = 12  # two cards
 
     def make(self, session, **view):
         session.notes.put("bn2/unit/17", label="<b>corners</b>", note=HOSTILE)
@@ -72,8 +73,15 @@ def test_the_slider_goes_from_the_strongest_to_the_weakest(page):
     page.until(lambda: page.page.locator(".wb-live").inner_text().startswith("Ranks 13 to 24 of 24"))
     page.page.keyboard.press("Home")
     page.until(lambda: page.card.quantile == 1 and samples(page) == page.card.references["samples"])
-    page.page.keyboard.press("ArrowRight")
+    page.page.keyboard.press("ArrowUp")
     page.until(lambda: page.card.quantile == 0.99)
+    page.page.keyboard.press("ArrowRight")  # in the tools: to the next control
+    assert page.page.evaluate("() => document.activeElement.tagName") == "BUTTON"
+    slider.click()
+    page.settle()
+    taken = float(slider.input_value())
+    page.page.keyboard.press("ArrowRight")  # but what the pointer has taken keeps its arrows
+    assert float(slider.input_value()) == taken + 1
 
 
 def test_a_drag_sends_few_and_ends_on_the_last(page):

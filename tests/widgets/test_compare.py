@@ -108,6 +108,7 @@ class TestContractWithoutVariants(WidgetSuite):
 class TestPage(PageSuite):
     pytestmark = needs_browser
     kind = "compare"
+    most_stops = 9
 
     def make(self, session, **view):
         session.coverage = {"bn2": 1.0, "blocks.4": 1.0}

@@ -207,6 +207,37 @@ def test_the_keyboard_is_enough(page):
     assert page.page.locator(".wb-heatmap .wb-keys").is_visible()
 
 
+@pytest.mark.parametrize("way", ["keys", "menu"])
+def test_escape_closes_what_lies_above_and_leaves_the_set(page, way):
+    """The canvas, which has the keyboard, would clear its set; the heatmap its region, then its component."""
+    page.session.selection.set(
+        components=["bn2/unit/3", "bn2/unit/4"],
+        component="bn2/unit/3",
+        region={"x": 0.2, "y": 0.2, "width": 0.3, "height": 0.3},
+    )
+    page.settle()
+    for kind, canvas in (("atlas", ".wb-canvas"), ("heatmap", ".wb-panes")):
+        widget = page.page.locator(f".wb-{kind}")
+        button, sheet = {"keys": ("Keys", ".wb-keys"), "menu": ("Code, results and pin", ".wb-copy")}[way]
+        widget.locator(f'.wb-foot button[aria-label="{button}"]').click()
+        widget.locator(canvas).focus()
+        assert widget.locator(sheet).is_visible()
+        page.page.keyboard.press("Escape")
+        page.settle()
+        assert widget.locator(sheet).is_hidden()
+        selection = page.session.selection
+        assert selection.components == ("bn2/unit/3", "bn2/unit/4") and selection.component == "bn2/unit/3"
+        assert selection.region
+    for gone in ("region", "component"):  # with nothing above, each is cleared in turn
+        page.page.keyboard.press("Escape")
+        page.settle()
+        assert getattr(page.session.selection, gone) is None
+    page.page.keyboard.press("Escape")  # and with nothing to clear the key steps out
+    assert page.page.evaluate("() => document.activeElement.matches('.wb-heatmap')")
+    page.page.keyboard.press("Enter")
+    assert page.page.evaluate("() => document.activeElement.matches('.wb-panes')")
+
+
 def test_keys_do_not_reach_the_notebook(page):
     page.page.evaluate(
         "() => { window.seen = []; document.addEventListener('keydown', e => window.seen.push(e.key)); }"
@@ -300,7 +331,7 @@ def test_a_slider_ends_on_its_last_value(page):
     slider = page.page.locator('.wb-heatmap .wb-tools input[type="range"]')
     slider.focus()
     for _ in range(15):
-        page.page.keyboard.press("ArrowLeft")
+        page.page.keyboard.press("ArrowDown")
     page.settle()
     assert heatmap.opacity == 0.0 and len(seen) <= 15
     heatmap.opacity = 0.6

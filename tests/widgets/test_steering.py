@@ -54,6 +54,7 @@ class TestContractWhileSteering(WidgetSuite):
 
 class TestPage(PageSuite):
     kind, labelled = "steering", "bn2/unit/17"
+    most_stops = 11
 
     def make(self, session, **view):
         session.selection.components = ("bn2/unit/4", "bn2/unit/5", "blocks.4/unit/1")

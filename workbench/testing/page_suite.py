@@ -67,6 +67,17 @@ _QUIET = """quiet => new Promise(done => {
 })"""
 
 
+_IS_INSIDE = "kind => Boolean(document.activeElement.closest(`.wb-${kind}`))"
+
+# Where it was; or somewhere else, if what had the keyboard is no longer there.
+_IS_BACK = "() => here === document.activeElement || !here.checkVisibility() || here.tabIndex < 0"
+
+_AT = """() => {
+    const one = document.activeElement, all = [...document.querySelectorAll('*')];
+    return `${one.tagName.toLowerCase()} ${one.getAttribute('role') || one.type || ''} ${all.indexOf(one)}`;
+}"""
+
+
 class ExportedPage:
     """An exported file in a browser without network.
 
@@ -158,11 +169,14 @@ class PageSuite(WidgetTests):
         The widget's word in its class names: ``.wb-atlas``.
     labelled : str
         A component that the widget names, if it names any.
+    most_stops : int
+        How often Tab may stop in the widget; arrows reach the rest.
     """
 
     pytestmark = needs_browser
     kind = ""
     labelled = ""
+    most_stops = 8
 
     def choose(self, widget: Any) -> None:
         """Select something else in a widget, given its locator, as a reader would."""
@@ -229,23 +243,79 @@ class PageSuite(WidgetTests):
         opened = exports.opened()
         page = opened.page
         page.keyboard.press("?")
-        inside = f"() => Boolean(document.activeElement.closest('.wb-{self.kind}'))"
-        steps = 0
-        while not page.evaluate(inside):
-            page.keyboard.press("Tab")
-            steps += 1
-            assert steps < 5, "Tab does not reach the widget"
+        self._enter(page)
         page.keyboard.press("?")
         keys = page.locator(f'.wb-{self.kind} .wb-keys[aria-label="Keys"]')
         assert keys.is_visible() and keys.locator("dt").count() >= 2
         page.keyboard.press("Escape")
-        assert keys.is_hidden()
+        assert keys.is_hidden() and page.evaluate(_IS_INSIDE, self.kind)
+        stops = 1
+        page.keyboard.press("Tab")
+        while page.evaluate(_IS_INSIDE, self.kind):
+            stops += 1
+            assert stops <= self.most_stops, f"Tab stops more than {self.most_stops} times: {self._at(page)}"
+            page.keyboard.press("Tab")
+        assert opened.errors == []
+
+    def test_escape_and_tab_leave_from_everywhere_and_tab_comes_back(self, exports):
+        opened = exports.opened()
+        page = opened.page
+        self._enter(page)
+        for stop in range(self.most_stops):
+            here = self._at(page)
+            page.evaluate("() => (window.here = document.activeElement)")
+            for _ in range(4):  # some of them take the key to clear something first
+                page.keyboard.press("Escape")
+                if page.evaluate("() => document.activeElement.matches('.wb')"):
+                    break
+            page.keyboard.press("Tab")
+            assert not page.evaluate(_IS_INSIDE, self.kind), f"Escape and Tab do not leave from {here}"
+            page.keyboard.press("Shift+Tab")
+            assert page.evaluate(_IS_INSIDE, self.kind), "Tab does not come back"
+            if not stop:
+                page.keyboard.press("Escape")
+                page.keyboard.press("Shift+Tab")
+                assert not page.evaluate(_IS_INSIDE, self.kind), "Escape and Shift-Tab do not leave"
+                self._enter(page)
+            assert page.evaluate(_IS_BACK), f"Tab does not come back to {here}"
+            page.keyboard.press("Tab")
+            if not page.evaluate(_IS_INSIDE, self.kind):
+                break
+        assert opened.errors == []
+
+    def test_arrows_go_through_the_tools_which_are_one_stop(self, exports):
+        page = exports.opened().page
+        tools = page.evaluate(
+            """kind => [...document.querySelectorAll(`.wb-${kind} .wb-tools :is(button, input, select)`)]
+                .filter(e => e.tabIndex >= 0 && !e.disabled && e.checkVisibility()).length""",
+            self.kind,
+        )
+        if not tools:
+            return
+        self._enter(page)
+        seen = [self._at(page)]
+        for _ in range(tools):
+            page.keyboard.press("ArrowRight")
+            seen.append(self._at(page))
+        assert len(set(seen)) == tools and seen[-1] == seen[-2], seen
+        page.keyboard.press("Tab")
+        assert self._at(page) not in seen
+        page.keyboard.press("Shift+Tab")
+        assert self._at(page) == seen[-1], "tools remember where the keyboard was"
+        for _ in range(tools):
+            page.keyboard.press("ArrowLeft")
+        assert self._at(page) == seen[0]
+
+    def _enter(self, page: Any) -> None:
         steps = 0
-        while page.evaluate(inside):  # no trap: Tab leaves again
+        while not page.evaluate(_IS_INSIDE, self.kind):
             page.keyboard.press("Tab")
             steps += 1
-            assert steps < 60, "Tab does not leave the widget"
-        assert opened.errors == []
+            assert steps < 6, "Tab does not reach the widget"
+
+    def _at(self, page: Any) -> str:
+        """The element that has the keyboard, in words."""
+        return str(page.evaluate(_AT))
 
     def test_reduced_motion_is_obeyed(self, exports):
         opened = exports.opened()

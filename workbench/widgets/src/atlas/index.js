@@ -340,7 +340,7 @@ function render({ model, el }) {
       else if (event.key === "+" || event.key === "=") board.zoom(1.35);
       else if (event.key === "-") board.zoom(1 / 1.35);
       else if (event.key === "0") board.glideFit();
-      else if (event.key === "Escape") choose([]);
+      else if (event.key === "Escape" && board.members.size) choose([]);
       else return;
       event.preventDefault();
     });

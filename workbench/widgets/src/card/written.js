@@ -8,7 +8,7 @@ export class Written {
     Object.assign(this, { state, ask, say });
     const label = uid("label"), note = uid("note");
     const save = (what, input) => this.save(what, input);
-    this.label = h("input", { id: label, type: "text", class: "wb-written", maxLength: LABEL_MOST, placeholder: "What is it?", autocomplete: "off", onchange: () => save("label", this.label), onkeydown: (event) => event.key === "Escape" && this.draw(this.component, true) });
+    this.label = h("input", { id: label, type: "text", class: "wb-written", maxLength: LABEL_MOST, placeholder: "What is it?", autocomplete: "off", onchange: () => save("label", this.label), onkeydown: (event) => event.key === "Escape" && this.takeBack(event) });
     this.note = h("textarea", { id: note, class: "wb-written", rows: 2, maxLength: NOTE_MOST, placeholder: "What speaks for it, and what against?", onchange: () => save("note", this.note) });
     this.said = h("p", { class: "wb-origin", role: "status" });
     this.node = h("div", { class: "wb-writing" },
@@ -26,6 +26,13 @@ export class Written {
       set(input, { disabled: isStill });
     }
     if (isOther) replace(this.said, isStill ? "Written where there is a session." : "");
+  }
+
+  // What has been typed goes first; with nothing to take back the key steps out of the card.
+  takeBack(event) {
+    const typed = this.label.value;
+    this.draw(this.component, true);
+    if (this.label.value !== typed) event.preventDefault();
   }
 
   async save(what, input) {

@@ -127,6 +127,7 @@ export class Strip {
       return this.pick(this.given.samples[this.rank], event.ctrlKey || event.metaKey);
     }
     if (event.key === "Escape" && this.interval) {
+      event.preventDefault();
       this.interval = null;
       this.frame.say("Interval left");
       return this.mark();

@@ -25,7 +25,9 @@ export function segmented(label, options, onchange) {
     onchange(value);
   }
   function move(event) {
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    // ← and → go on to the next control, unless the pointer has chosen here.
+    const isHeld = event.currentTarget.classList.contains("wb-held");
+    const step = { ArrowDown: 1, ArrowUp: -1, ...(isHeld ? { ArrowRight: 1, ArrowLeft: -1 } : {}) }[event.key];
     if (!step) return;
     event.preventDefault();
     const at = options.findIndex((option) => option.value === current);

@@ -4,6 +4,7 @@ import { h, replace, set, paced } from "./dom.js";
 import { percent } from "./format.js";
 import { menuOf } from "./menu.js";
 import { State } from "./state.js";
+import { stops, WAYS } from "./stops.js";
 import { themed } from "./theme.js";
 import { Questions, Dropped } from "./wire.js";
 
@@ -34,13 +35,20 @@ export function shell({ model, el }, { kind, label, keys = [], canPin = true, on
     h("footer", { class: "wb-foot" }, h("div", { class: "wb-status" }, dot, word, bar, cancel), note, menu.node, help),
     list, menu.sheet, live);
 
+  // What lies above the rest is closed before anything below hears of the key: a set or region stays.
+  state.listen(root, "keydown", (event) => {
+    if (event.key !== "Escape" || (list.hidden && !menu.isOpen)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const opener = menu.sheet.contains(event.target) ? menu.node : list.contains(event.target) ? help : null;
+    toggleKeys(false);
+    menu.close();
+    opener?.focus();
+  }, true);
+  stops(root, (...heard) => state.listen(...heard));
   // The notebook takes single keys as commands; those pressed in here are ours.
   state.listen(root, "keydown", (event) => {
     if (event.key === "?" && !/^(input|textarea)$/i.test(event.target.tagName)) toggleKeys();
-    else if (event.key === "Escape" && (!list.hidden || menu.isOpen)) {
-      toggleKeys(false);
-      menu.close();
-    }
     if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
   });
 
@@ -48,7 +56,7 @@ export function shell({ model, el }, { kind, label, keys = [], canPin = true, on
     list.hidden = !show;
     set(help, { "aria-expanded": String(show) });
   }
-  replace(list, h("strong", {}, "Keys"), h("dl", {}, [...keys, ["?", "show or hide this list"]].map(([key, what]) => [h("dt", {}, key), h("dd", {}, what)])));
+  replace(list, h("strong", {}, "Keys"), h("dl", {}, [...keys, ...WAYS, ["?", "show or hide this list"]].map(([key, what]) => [h("dt", {}, key), h("dd", {}, what)])));
 
   // Work that is over in a moment does not flicker through the status line.
   let pending = 0;
@@ -68,7 +76,7 @@ export function shell({ model, el }, { kind, label, keys = [], canPin = true, on
       cancel.hidden = !busy;
     };
     if (busy && !["waiting", "running"].includes(root.dataset.status)) {
-      pending ||= setTimeout(showNow, 150); // not put off by each step of the progress
+      pending ||= setTimeout(showNow, 80); // not put off by each step of the progress
     } else {
       clearTimeout(pending);
       pending = 0;

@@ -316,7 +316,7 @@ function render({ model, el }) {
     else if (event.key === "ArrowRight") steps.step(1);
     else if (event.key === "ArrowLeft") steps.step(-1);
     else if (event.key === "Escape" && state.get("region")) setRegion(null);
-    else if (event.key === "Escape") state.put({ component: null });
+    else if (event.key === "Escape" && state.get("component")) state.put({ component: null });
     else if (event.key.toLowerCase() === "o") {
       plain(true);
       panes.addEventListener("keyup", () => plain(false), { once: true });

@@ -121,7 +121,8 @@ export function gestures(map, canvas, { tool, pick, toggle, extend, choose, memb
         map.trail = null;
         fingers.clear();
         map.draw();
-      } else choose([]);
+      } else if (members().some(Boolean)) choose([]);
+      else return; // nothing to clear: the key steps out
     } else return;
     event.preventDefault();
   });
