@@ -350,7 +350,7 @@ def test_arguments_of_the_wrong_kind_are_named(open_small, monkeypatch):
         open_small(classes="abcd")
     with pytest.raises(BadValueError, match="A store is a folder; got int"):
         wb.open_session(small_net(), store=5)
-    with pytest.raises(BadValueError, match="takes edits; got int"):
+    with pytest.raises(BadValueError, match="list of edits or a fitted correction is needed; got a list with int"):
         open_small().variant("other", [5])
     monkeypatch.setenv("WORKBENCH_STORE_GB", "much")
     with pytest.raises(BadValueError, match="'much', which cannot be read. It is a number of gigabytes"):
