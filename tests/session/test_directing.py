@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -88,7 +90,6 @@ def test_what_is_not_there_is_explained(small, what):
 
 
 def test_directions_of_another_layer_do_not_fit(small):
-    from dataclasses import replace
 
     made = cav(small).directions_[0]
     with pytest.raises(ShapeError, match="7 entries"):
@@ -152,3 +153,13 @@ def test_of_data_that_come_twice_the_planted_direction_is_that_of_the_twins(open
     difference = (values[24:] - values[:24]).mean(0)
     assert name == "colour_cast"
     np.testing.assert_allclose(found[name], difference / np.linalg.norm(difference), atol=1e-4)
+
+
+def test_steering_knows_in_which_activations_a_direction_was_found(small):
+    """One of the class token is steered in that token alone, so the layers of the model know the pooling."""
+    found = small.fit(PatternCAV("relu_b", positives=range(8), scope="all", pooling="mean")).directions_
+    basis = small.model.layers.basis
+    assert basis("relu_b", found.basis).pooling == "mean"
+    small.add_directions(replace(found, directions=tuple(replace(one, pooling="token") for one in found.directions)))
+    assert basis("relu_b", found.basis).pooling == "token"
+    assert small.variant("same", []).model.layers.basis("relu_b", found.basis).pooling == "token"
