@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import ipywidgets
 import pytest
 from ipywidgets.widgets.widget import _remove_buffers
 
@@ -348,6 +349,37 @@ class WidgetSuite(WidgetTests):
         assert set(selection.index) <= set(widget.selected())
         figure = widget.plot()
         assert type(figure).__name__ == "Figure" and len(figure.data)
+
+    def test_it_is_an_ordinary_ipywidget(self, session, widget):
+        box = ipywidgets.VBox([widget, ipywidgets.IntSlider()])
+        grid = ipywidgets.GridBox([widget], layout=ipywidgets.Layout(grid_template_columns="1fr 1fr"))
+        assert box.children[0] is widget is grid.children[0]
+        slider = ipywidgets.IntSlider(max=1000)
+        link = ipywidgets.link((widget, "height"), (slider, "value"))
+        slider.value = 500
+        assert widget.height == 500
+        widget.height = 600
+        assert slider.value == 600
+        link.unlink()
+        front = ipywidgets.jslink((widget, "height"), (slider, "value"))
+        assert front.source == (widget, "height") and "height" in widget.keys
+        data, _ = widget._repr_mimebundle_()
+        assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.model_id
+        assert widget.layout is not None and len(data["text/plain"]) < 200
+        for one in (box, grid, front):
+            one.close()
+
+    def test_interactive_output_hears_of_what_it_stands_for(self, session, widget):
+        seen: list[Any] = []
+        out = ipywidgets.interactive_output(lambda chosen: seen.append(chosen), {"chosen": widget})
+        assert isinstance(out, ipywidgets.Output) and seen == [widget.value]
+        if not widget.stands_for:  # a reader chooses nothing in it, so nothing is said
+            assert widget.value is None and not widget.follows
+            return
+        others = {"component": "bn2/unit/9", "sample": 9, "layer": "blocks.4"}
+        setattr(widget, widget.stands_for, others.get(widget.stands_for, "another"))
+        assert seen[-1] == widget.value == getattr(widget, widget.stands_for) and len(seen) == 2
+        assert widget.wait(20)
 
     # Kept views ---------------------------------------------------------------------------------------------------
 
