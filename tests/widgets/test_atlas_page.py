@@ -66,7 +66,7 @@ def test_two_targets_are_chosen_compared_and_announced(chrome, session):
         session.selection.target = "logit:2"
         page.until(lambda: atlas.target_values["target"] == "logit:2")
         page.settle()
-        assert "dots − circle" in page.page.locator(".wb-legend .wb-label").inner_text()
+        assert "> − circle" in page.page.locator(".wb-legend .wb-label").inner_text()
         assert page.errors == []
     atlas.close()
     heat.close()
