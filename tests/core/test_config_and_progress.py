@@ -27,10 +27,20 @@ def test_arguments_beat_variables_and_variables_beat_defaults(monkeypatch):
     assert settings().store.name == "workbench"
 
 
-@pytest.mark.parametrize(("name", "value"), [("WORKBENCH_STORE_GB", "much"), ("WORKBENCH_STRICT", "perhaps")])
-def test_a_variable_that_cannot_be_read_is_named(monkeypatch, name, value):
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("WORKBENCH_STORE_GB", "much", "number of gigabytes"),
+        ("WORKBENCH_MEMORY_GB", "nan", "number of gigabytes"),
+        ("WORKBENCH_STRICT", "perhaps", "true or false"),
+        ("WORKBENCH_STILL", "sometimes", "separate, bundle or none"),
+        ("WORKBENCH_STILL_WAIT_S", "long", "number of seconds"),
+        ("WORKBENCH_STILL_WAIT_S", "-1", "number of seconds"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_named_and_its_own_hint_given(monkeypatch, name, value, hint):
     monkeypatch.setenv(name, value)
-    with pytest.raises(BadValueError, match=name):
+    with pytest.raises(BadValueError, match=f"{name} is '{value}'.*{hint}"):
         settings()
 
 

@@ -12,7 +12,7 @@ from workbench.core.errors import BadValueError
 from workbench.core.registry import WIDGETS
 from workbench.session.deliver import flush
 from workbench.testing.widget_suite import Page, WidgetSuite, lenient
-from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer, SessionWidget, on, register_widget, wire
+from workbench.widgets import ComponentCard, SessionWidget, on, register_widget, wire
 
 
 class Bars(SessionWidget):
@@ -20,6 +20,7 @@ class Bars(SessionWidget):
 
     _esm = "export default { render() {} }"
     follows = ("component",)
+    stands_for = "component"
     component = traitlets.Any(None, allow_none=True, help="Selected.").tag(sync=True)
     bars = traitlets.Dict(help="Scores.").tag(sync=True, **wire.arrays)
     wanted = traitlets.Int(3, min=0, help="How many.").tag(sync=True, view=True)
@@ -202,34 +203,6 @@ def test_the_registry_takes_widgets_of_others():
     WIDGETS._items.pop("bars-of-a-test")
     WIDGETS._facts.pop("bars-of-a-test")
     assert {"atlas", "card", "heatmap"} <= set(WIDGETS)
-
-
-@pytest.mark.parametrize("cls", [AtlasBrowser, ComponentCard, HeatmapViewer])
-def test_widgets_are_ordinary_ipywidgets(session, cls):
-    widget = cls(session.atlas(), session=session) if cls is AtlasBrowser else cls(session)
-    widget.wait()
-    box = ipywidgets.VBox([widget, ipywidgets.IntSlider()])
-    grid = ipywidgets.GridBox([widget], layout=ipywidgets.Layout(grid_template_columns="1fr 1fr"))
-    assert box.children[0] is widget is grid.children[0]
-    slider = ipywidgets.IntSlider(max=1000)
-    link = ipywidgets.link((widget, "height"), (slider, "value"))
-    slider.value = 500
-    assert widget.height == 500
-    widget.height = 600
-    assert slider.value == 600
-    link.unlink()
-    front = ipywidgets.jslink((widget, "height"), (slider, "value"))
-    assert front.source == (widget, "height")
-    seen = []
-    out = ipywidgets.interactive_output(lambda chosen: seen.append(chosen), {"chosen": widget})
-    session.selection.set(component="bn2/unit/9", sample=9)
-    assert isinstance(out, ipywidgets.Output) and widget.value in ("bn2/unit/9", 9) and seen[-1] == widget.value
-    bundle = widget._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.model_id
-    assert widget.layout is not None and len(data["text/plain"]) < 200
-    for one in (box, grid, widget):
-        one.close()
 
 
 def test_a_text_widget_can_be_linked_to_the_selection(session):

@@ -5,9 +5,13 @@ import threading
 import numpy as np
 import pytest
 
-from workbench.core.errors import BadValueError, StoreError, UnknownNameError
+from workbench.core.errors import BadValueError, DataError, StoreError, UnknownNameError
+from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import Page, WidgetSuite
+from workbench.widgets import wire
+from workbench.widgets.heat_still import level_lines, shown_values
 from workbench.widgets.heatmap import HeatmapViewer
+from workbench.widgets.stills import AGAINST, FOR
 
 
 class TestContract(WidgetSuite):
@@ -201,3 +205,136 @@ def test_masks_of_the_data_are_outlined_with_the_share_of_relevance_inside(viewe
     assert inside["share"] == pytest.approx(float(positive[20:40, 27:47].sum() / positive.sum()), rel=1e-5)
     session.selection.sample = 7
     assert viewer.wait() and viewer.picture["masks"] == [] and viewer.heat["in_masks"] == []
+
+
+# Stills ---------------------------------------------------------------------------------------------------------------
+
+
+def slow_shown(heat, limit, sign, threshold):
+    """`shown_values`, value by value."""
+    found = []
+    for row in heat.tolist():
+        found.append([])
+        for v in row:
+            is_wanted = v == v and {"both": True, "positive": v > 0, "negative": v < 0}[sign]
+            found[-1].append(v if is_wanted and abs(v) >= threshold * limit else 0.0)
+    return found
+
+
+@pytest.mark.parametrize("sign", ["both", "positive", "negative"])
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
+def test_what_is_drawn_is_of_the_sign_and_above_the_threshold(sign, threshold):
+    heat = np.random.default_rng(0).normal(0, 1, (5, 7)).astype(np.float32)
+    heat[2, 3] = np.nan
+    found = shown_values(heat, 1.5, sign=sign, threshold=threshold)
+    assert found.tolist() == slow_shown(heat, 1.5, sign, threshold)
+
+
+def test_lines_run_around_what_is_strong():
+    y, x = np.mgrid[:40, :60]
+    heat = np.exp(-((x - 15) ** 2 + (y - 20) ** 2) / 60) - 0.7 * np.exp(-((x - 45) ** 2 + (y - 20) ** 2) / 60)
+    lines = level_lines(heat, (80, 120))
+    for way, middle in ((1, 30), (-1, 90)):
+        rows, columns = np.nonzero(lines[way])
+        assert abs(columns.mean() - middle) < 1.5 and abs(rows.mean() - 40) < 1.5
+        assert not lines[way][40, middle]  # a line, and no disc
+    # The blob's variance is 30 and the blur's 1.44: so wide is the line at 20 % of the peak, drawn at twice the size.
+    radius = 2 * np.sqrt(2 * (30 + 1.44) * np.log(1 / 0.2))
+    rows, columns = np.nonzero(lines[1])
+    assert np.hypot(rows - 40, columns - 30).max() == pytest.approx(radius, abs=1.5)
+    assert not level_lines(heat, (80, 120), sign="negative")[1].any()
+    assert level_lines(heat, (80, 120), threshold=0.7)[1].sum() < lines[1].sum()
+    assert not level_lines(heat, (80, 120), threshold=0.7)[-1].any()
+    assert not level_lines(np.zeros((4, 5)), (8, 10))[1].any()
+
+
+def pixels(viewer, at=1):
+    return viewer.snapshot().pictures[at].pixels.astype(int)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [{"sign": "negative"}, {"threshold": 0.4}, {"contour": True}, {"opacity": 0.2}, {"show_masks": False}],
+    ids=str,
+)
+def test_the_still_is_drawn_as_the_screen_is(session, view):
+    viewer, plain = (HeatmapViewer(session, sample=3, **options) for options in (view, {}))  # which has a mask
+    assert viewer.wait() and plain.wait()
+    assert (pixels(viewer) != pixels(plain)).any()
+    for one in (viewer, plain):
+        one.close()
+
+
+def test_the_still_of_one_sign_has_nothing_of_the_other(session):
+    viewer = HeatmapViewer(session, sample=4, sign="positive", show_masks=False)
+    assert viewer.wait()
+    heat = np.asarray(wire.signed_values(viewer.heat["map"], viewer.heat["limit"]))
+    assert (heat < 0).any()
+    red, _, blue = np.moveaxis(pixels(viewer), -1, 0)
+    assert (blue <= red).all()  # the ground is grey
+    viewer.sign = "negative"
+    red, _, blue = np.moveaxis(pixels(viewer), -1, 0)
+    assert (blue >= red).all() and (blue > red).any()
+    still = viewer.snapshot()
+    assert "Only relevance against it is drawn." in still.notes and len(set(still.legend.colours[11:])) == 1
+    viewer.close()
+
+
+def test_the_still_has_lines_region_and_further_maps(session):
+    region = {"x": 0.25, "y": 0.5, "width": 0.5, "height": 0.25}
+    viewer = HeatmapViewer(session, sample=3, contour=True, methods=["gradient"], show_random=True, show_masks=False)
+    assert viewer.wait()
+    bare = pixels(viewer)
+    assert (bare == FOR).all(-1).any() and (bare == AGAINST).all(-1).any()
+    viewer.region = region
+    assert viewer.wait()
+    still, framed = viewer.snapshot(), pixels(viewer)
+    changed = np.argwhere((framed != bare).any(-1))
+    assert np.allclose(changed.min(0), (120, 60), atol=2) and np.allclose(changed.max(0), (179, 179), atol=2)
+    assert (framed[140, 100] == bare[140, 100]).all()
+    captions = [picture.caption[0] for picture in still.pictures]
+    assert captions == ["Input", "All relevance", "gradient", "Random weights"]
+    assert still.pictures[3].caption[1] == "rank correlation 0.12"
+    assert "Framed: the region from 25% to 75% across and 50% to 75% down." in still.notes
+    assert still.legend.labels[0] == "for, at 20%, 40%, 60%, 80% of the largest"
+    viewer.close()
+
+
+def test_what_is_on_its_way_is_named_in_the_still(viewer, session):
+    session.delay = 1.0
+    viewer.methods = ["gradient"]
+    assert "Not there yet: gradient." in viewer.snapshot().notes
+    viewer.methods = []
+    session.delay = 0
+
+
+class WithoutData(FakeSession):
+    """As a session that was opened with a model alone."""
+
+    is_open = False
+
+    @property
+    def data(self):
+        if self.is_open:
+            raise DataError("This session has no data.", hint="Open it with data.")
+        return self._data
+
+    @data.setter
+    def data(self, value):
+        self._data = value
+
+    def digests(self):
+        return {"model": "fake@00000068", "data": ""}
+
+
+def test_a_session_without_data_opens_and_says_what_is_missing():
+    session = WithoutData()
+    session.is_open = True
+    viewer = HeatmapViewer(session)
+    assert viewer.wait() and viewer.status == "failed" and viewer.n_samples == 0
+    assert viewer._problem["message"] == "This session has no data." and viewer._problem["hint"] == "Open it with data."
+    still = viewer.snapshot()
+    assert still.missing == "This session has no data. Open it with data." and "HeatmapViewer(s)" in still.code
+    assert Page(viewer).ask("step", {"by": 1})[0]["result"] == {"sample": None} and viewer.table().empty
+    viewer.close()
+    session.lane.close()

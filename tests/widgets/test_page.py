@@ -165,7 +165,8 @@ def test_text_from_the_data_is_never_markup(page):
         for found in page.page.locator(f".wb {tag}").all():
             assert "group" not in found.inner_text() and "scenes" not in found.inner_text()
     text = page.page.locator(".wb-heatmap").inner_text()
-    assert "<b>stripes</b> & dots" in text and "scenes/<i>0002</i>.png" in text
+    assert '<b>stripes</b> & "dots"' in text and "scenes/<i>0002</i> <img src=x onerror=alert(1)>" in text
+    assert page.page.locator('.wb img[src="x"], .wb [onerror]').count() == 0
     assert "<em>group</em> 0" in page.page.evaluate(
         "() => window.models[Object.keys(window.models)[0]].get('board').cluster_names[0]"
     )

@@ -74,15 +74,31 @@ def settings(**given: Any) -> Settings:
     return Settings(**values)
 
 
+_GIGABYTES = "It is a number of gigabytes, such as 20."
+_HINTS = {
+    "store_gb": _GIGABYTES,
+    "memory_gb": _GIGABYTES,
+    "still_wait_s": "It is a number of seconds, such as 60; 0 does not wait.",
+    "ask_s": "It is a number of seconds, such as 60.",
+    "still": "It is separate, bundle or none.",
+    "strict": "It is true or false.",
+}
+"""What those settings are that not every text can be read as."""
+
+
 def _read(name: str, text: str) -> Any:
     try:
         if name in ("store_gb", "memory_gb", "still_wait_s", "ask_s"):
-            return float(text)
+            number = float(text)
+            if not 0 <= number < float("inf"):
+                raise ValueError(text)
+            return number
         if name == "still" and text not in ("separate", "bundle", "none"):
             raise ValueError(text)
         if name == "strict":
             return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
         return Path(text) if name in ("store", "data") else text
     except (ValueError, KeyError) as error:
-        hint = "It is true or false." if name == "strict" else "It is a number of gigabytes, such as 20."
-        raise BadValueError(f"WORKBENCH_{name.upper()} is {text!r}, which cannot be read.", hint=hint) from error
+        raise BadValueError(
+            f"WORKBENCH_{name.upper()} is {text!r}, which cannot be read.", hint=_HINTS[name]
+        ) from error

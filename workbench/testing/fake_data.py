@@ -12,7 +12,8 @@ from workbench.data.tags import Tagged
 
 __all__ = ["CLASSES", "FakeData", "FakeTags", "View", "cut", "scene"]
 
-CLASSES = ("circle", "square", "<b>stripes</b> & dots")
+CLASSES = ("circle", "square", '<b>stripes</b> & "dots"\n<img src=x onerror=alert(1)>')
+"""Names as a data set may hold them, the last one hostile: markup, quotes and a new line."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class FakeData(Tagged):
         self.name, self.classes, self.n = "fake", classes, n
         self.labels = np.arange(n) % len(classes) if labels is None else np.asarray(labels)
         self.origins = np.arange(n) // 2
-        self.keys = [f"scenes/<i>{i:04d}</i>.png" for i in range(n)]
+        self.keys = [f'scenes/<i>{i:04d}</i> <img src=x onerror=alert(1)> "quoted"\nnewline.png' for i in range(n)]
         self._pictures, self._tag_book = pictures, FakeTags()
         self.fingerprint = Fingerprint("fa" * 16, "fake")
 

@@ -9,27 +9,25 @@ import numpy as np
 import traitlets
 
 from workbench.core import check
-from workbench.core.errors import BadValueError
+from workbench.core.errors import BadValueError, DataError
 from workbench.core.ids import ComponentId
 from workbench.core.results import Attribution
 from workbench.widgets import wire
 from workbench.widgets.base import SessionWidget, on, register_widget
 from workbench.widgets.esm import css, esm
 from workbench.widgets.heat_answers import HeatAnswers
+from workbench.widgets.heat_still import still_of
 from workbench.widgets.keeping import Offer
 from workbench.widgets.labelling import ShowsLabels, with_labels
 from workbench.widgets.narrowing import ChoosesLayer
 from workbench.widgets.recording import Recording
-from workbench.widgets.stills import Picture, Still, heat_legend, painted
+from workbench.widgets.stills import Still
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["HeatmapViewer"]
 
-_TOP = 5
-_RANKED = 32  # components whose maps are looked at for a region
-_MASKS = 8
 _RECORDED = 6  # samples and components whose conditional maps a page records
 
 
@@ -117,6 +115,7 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
 
     def __init__(self, source: Any = None, **options: Any):
         self.attribution: Attribution | None = None
+        self.lacks = ""  # why nothing can be shown at all
         super().__init__(source, **options)
 
     def bind(self, source: Any) -> None:
@@ -125,10 +124,15 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
                 f"HeatmapViewer explains the samples of a session; got {type(source).__name__}.",
                 hint="Give it what open_session returned.",
             )
-        self.n_samples = len(self.session.data)
         self.layers = [str(name) for name, layer in self.session.layers().items() if layer.n_calls == 1]
         self._answers = HeatAnswers(self.session)
         self.explainers = list(self.session.explainers())
+        try:
+            self.n_samples = len(self.session.data)
+        except DataError as error:  # it opens all the same, and says what to do
+            self.lacks = f"{error.message} {error.hint}".strip()
+            self.show_error("Samples", error)
+            return
         self.observe(lambda change: self._fetch_sample(), names=["sample"])
         self.observe(lambda change: self._fetch_heat(), names=["target", "layer", "n_components"])
         self.observe(lambda change: self._fetch_component(), names=["component"])
@@ -287,34 +291,7 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
     # Keeping ----------------------------------------------------------------------------------------------------------
 
     def still(self) -> Still:
-        sample, target = self._wanted()
-        picture, heat = self.picture, self.heat
-        if sample is None:
-            return Still("Heatmap", missing="No sample is selected: set `widget.sample`.")
-        if picture.get("sample") != sample or (heat.get("sample"), heat.get("target")) != (sample, target):
-            return Still(f"Sample {sample}", missing="Its map is being computed: `widget.wait()` waits for it.")
-        seen = _sized(wire.picture(picture["jpeg"]), 240)
-        name = heat["name"] or heat["target_text"]
-        pictures = [
-            Picture(seen, f"Sample {sample} as the model saw it", ("Input", picture["label"] or picture["key"]))
-        ]
-        pictures.append(_map_picture(seen, heat, f"All relevance for {name}", ("All relevance", name), self.opacity))
-        part = self.conditional
-        if self.component and tuple(part.get(k) for k in ("sample", "target", "component")) == (
-            *self._wanted(),
-            self.component,
-        ):
-            limit = heat["bulk"] if self.scale == "shared" else part["bulk"]
-            through = f"Through {self.named(self.component)}"
-            pictures.append(_map_picture(seen, part, through, (through, f"scale ±{limit:.3g}"), self.opacity, limit))
-        notes = [
-            f"Score {heat['score']:.4g}, relevance summed {heat['total']:.4g}"
-            + (f", gap {heat['gap']:.1%}" if heat["gap"] is not None else "")
-            + f". Rule {heat['rule']}."
-        ]
-        rows = self.table() if self.strip.get("sample") == sample else None
-        asked = f"Which pixels speak for {name} (orange) and against it (blue)"
-        return Still(f"Sample {sample}", asked, pictures, heat_legend("relevance", heat["bulk"]), rows, notes)
+        return still_of(self)
 
     def results(self) -> list[str]:
         return [self.attribution.recipe] if self.attribution is not None else []
@@ -353,19 +330,3 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
 
 def _fits(have: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(have.get(key) == value for key, value in wanted.items())
-
-
-def _sized(pixels: np.ndarray, side: int) -> np.ndarray:
-    """The picture with its longer side at `side`."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    scale = side / max(image.size)
-    return np.asarray(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
-
-
-def _map_picture(
-    seen: np.ndarray, given: dict[str, Any], alt: str, caption: Any, opacity: float, limit: float | None = None
-) -> Picture:
-    heat = wire.signed_values(given["map"], given["limit"])
-    return Picture(painted(seen, heat, limit or given["bulk"] or 1.0, opacity=opacity), f"{alt}, as a heatmap", caption)

@@ -61,6 +61,7 @@ class Journal(SessionWidget):
 
     _esm = esm("journal")
     _css = css("journal")
+    stands_for = "current"
 
     current = traitlets.Unicode("", help="Id of the pin in focus; empty if none is.").tag(sync=True, view=True)
     others = traitlets.Bool(False, help="Also list pins that were made with other models or data.").tag(

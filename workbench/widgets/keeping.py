@@ -178,6 +178,7 @@ class Keeping(traitlets.HasTraits):
         if problem and (not made.missing or problem.get("start")):
             made = replace(made, missing=" ".join(filter(None, (problem.get("message"), problem.get("hint")))))
         facts = {**self.made_with(), "results": ", ".join(d[:12] for d in self.results() if d)}
+        made = replace(made, title=self.title or made.title)
         return replace(made, digests={**facts, **made.digests}, code=made.code or self.to_code())
 
     def freeze(self) -> None:

@@ -34,7 +34,7 @@ class Linking(traitlets.HasTraits):
     """Fields of the selection that are traits of the widget, which the page may set like its view state."""
 
     stands_for: str = ""
-    """The field of the selection that is this widget's `value` where ipywidgets asks for one."""
+    """The trait that is this widget's `value` where ipywidgets asks for one; empty where a reader chooses nothing."""
 
     _group = traitlets.Unicode("", help="Key of the selection.").tag(sync=True)
     _follows = traitlets.List(traitlets.Unicode(), help="The fields that are followed.").tag(sync=True)

@@ -22,7 +22,7 @@ from workbench.widgets import wire
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["HTML_BYTES", "PNG_BYTES", "Legend", "Picture", "Still", "heat_legend", "painted"]
+__all__ = ["AGAINST", "FOR", "HTML_BYTES", "PNG_BYTES", "Legend", "Picture", "Still", "heat_legend", "painted"]
 
 HTML_BYTES = 200_000
 """An HTML still at most."""
@@ -31,7 +31,7 @@ PNG_BYTES = 150_000
 """A PNG still at most."""
 
 _ROWS = 12
-_FOR, _AGAINST = (217, 72, 1), (33, 113, 181)
+FOR, AGAINST = (217, 72, 1), (33, 113, 181)
 _LINE = "rgba(128,128,128,.4)"
 
 
@@ -108,9 +108,9 @@ class Still:
     # Three forms ------------------------------------------------------------------------------------------------------
 
     def text(self) -> str:
-        """One line."""
+        """One line, whatever is in the words."""
         count = f"{len(self.pictures)} pictures" if len(self.pictures) > 1 else ""
-        return " · ".join(filter(None, (self.title, self.asked, self.missing or count)))
+        return " · ".join(" ".join(part.split()) for part in (self.title, self.asked, self.missing or count) if part)
 
     def html(self, *, limit: int = HTML_BYTES) -> str:
         """The still as a piece of HTML with inline styles, at most `limit` bytes."""
@@ -209,21 +209,23 @@ def painted(picture: np.ndarray, heat: np.ndarray, limit: float, *, opacity: flo
     from PIL import Image
 
     size = (picture.shape[1], picture.shape[0])
-    t = np.asarray(Image.fromarray(np.nan_to_num(np.asarray(heat, dtype=np.float32))).resize(size))
+    known = Image.fromarray(np.nan_to_num(np.asarray(heat, dtype=np.float32)))
+    t = np.asarray(known.resize(size, Image.Resampling.BILINEAR))  # which adds no sign that is not in the map
     t = np.clip(t / (limit or 1.0), -1, 1)[..., None]
     grey = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     ground = np.repeat(128 + 0.62 * (grey[..., None] - 128) + 40, 3, axis=2).clip(0, 255)
     strength = np.abs(t)
-    colour = np.where(t < 0, np.array(_AGAINST, np.float32), np.array(_FOR, np.float32))
+    colour = np.where(t < 0, np.array(AGAINST, np.float32), np.array(FOR, np.float32))
     colour = colour * (1 - 0.42 * np.maximum(0, strength - 0.6) / 0.4)
     alpha = opacity * strength**0.7
     return np.rint(ground * (1 - alpha) + colour * alpha).astype(np.uint8)
 
 
-def heat_legend(title: str, limit: float) -> Legend:
-    """The legend of `painted`."""
+def heat_legend(title: str, limit: float, *, sign: str = "both", opacity: float = 0.75) -> Legend:
+    """The legend of `painted`; of one sign alone, the other is clear."""
     grey, steps = np.full((1, 21, 3), 190, np.uint8), np.linspace(-limit, limit, 21)[None]
-    colours = painted(grey, steps, limit)[0]
+    steps = {"positive": np.maximum(steps, 0), "negative": np.minimum(steps, 0)}.get(sign, steps)
+    colours = painted(grey, steps, limit, opacity=opacity)[0]
     return Legend(title, [tuple(map(int, c)) for c in colours], [f"{-limit:.3g}", "0", f"+{limit:.3g}"])
 
 
