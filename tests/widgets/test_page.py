@@ -324,6 +324,60 @@ def test_a_rectangle_selects_a_set(page):
     assert inside and inside <= set(atlas.selection.index) and len(atlas.selection) < 64
 
 
+def held(page, key, act):
+    page.page.keyboard.down(key)
+    act()
+    page.page.keyboard.up(key)
+    page.settle()
+
+
+def test_gestures_on_the_board_are_those_of_the_map(page):
+    atlas, mouse = next(iter(page.widgets.values())), page.page.mouse
+    mouse.click(*cell(page, 3))
+    held(page, "Shift", lambda: mouse.click(*cell(page, 8)))
+    held(page, "Shift", lambda: mouse.click(*cell(page, 9)))
+    held(page, "Shift", lambda: mouse.click(*cell(page, 9)))
+    assert set(atlas.components) == {"bn2/unit/8", "bn2/unit/9"} and atlas.component == "bn2/unit/3"
+    held(page, "Control", lambda: mouse.click(*cell(page, 10)))
+    held(page, "Alt", lambda: mouse.click(*cell(page, 9)))
+    held(page, "Alt", lambda: mouse.click(*cell(page, 9)))
+    assert set(atlas.components) == {"bn2/unit/8", "bn2/unit/10"}
+
+    def drag(i):
+        x, y = cell(page, i)
+        mouse.move(x - 4, y - 4)
+        mouse.down()
+        mouse.move(x + 4, y + 4, steps=4)
+        mouse.up()
+
+    held(page, "Shift", lambda: drag(20))
+    assert set(atlas.components) == {"bn2/unit/8", "bn2/unit/10", "bn2/unit/20"}  # extended, not replaced
+    held(page, "Alt", lambda: drag(8))
+    assert set(atlas.components) == {"bn2/unit/10", "bn2/unit/20"}
+
+
+def test_only_linked_shows_the_set_alone(page):
+    atlas = next(iter(page.widgets.values()))
+    page.session.selection.components = ["bn2/unit/8", "bn2/unit/9", "bn2/unit/10"]
+    page.page.locator('[aria-label="List"]').click()
+    page.settle()
+    assert page.page.locator(".wb-count").inner_text() == "All 64"
+    switch = page.page.locator('.wb-atlas button:text("Only linked")')
+    switch.click()
+    page.settle()
+    assert atlas.only_linked and switch.get_attribute("aria-pressed") == "true"
+    assert page.page.locator(".wb-count").inner_text() == "3 of 64"
+    assert list(atlas.table().index) == [
+        f"bn2/{name.replace(' ', '/')}" for name in page.page.locator(".wb-row-name").all_inner_texts()
+    ]
+    page.session.selection.components = ["bn2/unit/8"]
+    page.settle()
+    assert page.page.locator(".wb-count").inner_text() == "1 of 64" and len(atlas.table()) == 1
+    page.session.selection.components = []  # nothing chosen: nothing to show alone
+    page.settle()
+    assert page.page.locator(".wb-count").inner_text() == "All 64" and len(atlas.table()) == 64
+
+
 def test_a_slider_ends_on_its_last_value(page):
     heatmap = list(page.widgets.values())[2]
     seen = []

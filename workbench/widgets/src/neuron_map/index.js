@@ -1,8 +1,8 @@
 // NeuronMap: points on a plane, their legend, their list, their neighbours, and how all follow the traits.
 import { array, button, choice, empty, grouped, h, inks, number, paced, plural, replace, segmented, set, settled, shell, slider, uid } from "../common/index.js";
+import { gestures, rows as rowsOf } from "../common/gestures.js";
 import { List } from "../common/list.js";
 import { Data } from "./data.js";
-import { gestures, rows as rowsOf } from "./gestures.js";
 import { Legend, titled, words } from "./legend.js";
 import { PointMap } from "./map.js";
 import { Panels } from "./panels.js";
@@ -38,7 +38,7 @@ function render({ model, el }) {
   const caption = h("div", { class: "wb-map-caption" });
   const stage = h("div", { class: "wb-stage wb-dimmable" }, below, canvas, caption, zoom, tip);
   const legend = new Legend({ onfilter: setFilter });
-  const list = new List({ label: "List of points", onselect: (i, event) => fromList(i, event), onhover: (i) => point(i), row: listRow });
+  const list = new List({ label: "List of points", onselect: (i, event) => fromList(i, event), onopen: (i) => open(i), onhover: (i) => point(i), row: listRow });
   list.onsight = (items) => { if (thumbs.isAvailable) thumbs.wantLoose(items); drawThumbs(); };
   const orderWord = h("span", { class: "wb-order" });
   const panels = new Panels({ list, order: orderWord, onopen: (name) => name === "points" && list.draw() });
@@ -337,8 +337,14 @@ function render({ model, el }) {
 
   gestures(map, canvas, {
     tool: () => state.get("tool"), pick, toggle: toggleMember, extend, choose, members: () => map.members, hover,
-    leave: () => hideTip(), say: (i) => frame.say(sentence(i)), open: (i, comesClose = true) => { pick(i); state.open(ONE === "sample" ? "heatmap" : "card"); if (comesClose) map.glideTo(i, Math.max(map.view.s * 2.5, map.fitting * 4)); },
+    leave: () => hideTip(), say: (i) => frame.say(sentence(i)), open,
   });
+
+  function open(i, comesClose = true) {
+    pick(i);
+    state.open(ONE === "sample" ? "heatmap" : "card");
+    if (comesClose) map.glideTo(i, Math.max(map.view.s * 2.5, map.fitting * 4));
+  }
 
   // A point is pointed at from beside the map
   function point(i) {
