@@ -14,6 +14,7 @@ const KEYS = [
   ["Alt", "take from the set"], ["Shift-drag", "draw a box whatever the tool"], ["double click", "come close and open the card"], ["Enter on the selected", "open the card"],
   ["arrows", "go to the next point in a direction"], ["Shift-arrows", "move the map"], ["Esc", "clear the set"],
 ];
+const SYMBOLS_UP_TO = 20_000;
 const TOOLS = [
   { value: "move", text: "Move", title: "Drag to move the map" }, { value: "lasso", text: "Lasso", title: "Drag around points" },
   { value: "box", text: "Box", title: "Drag a box over points" }, { value: "brush", text: "Brush", title: "Paint over points" },
@@ -157,7 +158,12 @@ function render({ model, el }) {
     const dark = root.dataset.theme === "dark";
     colour = data.colour(state.get("color_by"), state.get("palette"), dark);
     size = data.size(state.get("size_by"));
-    symbol = data.symbol(state.get("symbol_by"));
+    // Groups are told apart by symbols too, unless another column has them, or points are so many that only the graphics
+    // card draws them, which has none.
+    const isByGroups = !state.get("symbol_by") && colour.column?.kind === "category" && data.n <= SYMBOLS_UP_TO && state.get("_renderer") !== "webgl";
+    symbol = data.symbol(isByGroups ? colour.column.name : state.get("symbol_by"));
+    const [first] = symbolBy.select.options;
+    if (first) first.text = isByGroups ? "as the groups" : "all alike";
     colourBy.select.value = state.get("color_by");
     sizeBy.select.value = state.get("size_by");
     symbolBy.select.value = state.get("symbol_by");
