@@ -41,6 +41,38 @@ class TestMapOfSamplesPage(TestMapPage):
             assert (ink > 150) if dark else (20 < ink < 120)
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_groups_that_colour_have_symbols_too(chrome, session, dark):
+    """Their chips show both; another column's symbols, or many points, take precedence."""
+    (widget,) = ready(NeuronMap(session, "bn2", color_by="cluster"))
+    with WidgetPage(chrome, widget, width=900, dark=dark) as page:
+        page.settle()
+        chips = page.page.locator(".wb-legend-groups .wb-chip")
+        shapes = chips.locator(".wb-swatch").evaluate_all(
+            """all => all.map(c => {
+                const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height), seen = [];
+                for (let i = 3; i < data.length; i += 4) seen.push(data[i] > 127 ? 1 : 0);
+                const at = 4 * (20 * c.width + 20);
+                return [seen.join(''), [...data.slice(at, at + 3)].join()];
+            })"""
+        )
+        n = chips.count()
+        assert len(shapes) == n >= 4
+        assert len({shape for shape, _ in shapes}) == len({colour for _, colour in shapes}) == n
+        assert page.page.locator(".wb-legend-symbol").is_hidden()
+        page.page.locator('button:text("Options")').click()
+        first = page.page.get_by_label("Symbol", exact=True).locator("option").first
+        assert first.inner_text() == "as the groups"
+        widget.symbol_by = "relevance"
+        page.settle()
+        assert chips.locator(".wb-swatch").count() == 0 and page.page.locator(".wb-legend-symbol").is_visible()
+        widget.symbol_by, widget.color_by = "", "relevance"
+        page.settle()
+        assert page.page.locator(".wb-legend-symbol").is_hidden() and first.inner_text() == "all alike"
+        assert page.errors == []
+    widget.close()
+
+
 SESSION = {"n": 24, "components": 200}
 
 

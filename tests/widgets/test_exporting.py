@@ -54,6 +54,64 @@ class TestHeatmapPage(PageSuite):
         return widget.locator(".wb-title").inner_text()
 
 
+class TestHeatmapOfTargetsPage(PageSuite):
+    """Maps for other outputs beside; with one more pane of each kind."""
+
+    kind = "heatmap"
+    most_stops = 10
+
+    def make(self, session, **view):
+        session.selection.set(component="bn2/unit/17", sample=2)
+        return HeatmapViewer(session, targets=["logit:0", "logit:2"], scale="shared", **view)
+
+    def choose(self, widget):
+        widget.locator('[aria-label="Next sample"]').click()
+
+    def reading(self, widget):
+        return widget.locator(".wb-title").inner_text() + widget.locator(".wb-panes").inner_text()
+
+    def test_what_needs_the_session_is_switched_off_and_what_was_recorded_is_not(self, chrome, session, tmp_path):
+        widget = self.make(session)
+        assert widget.wait(20)
+        widget.to_html(tmp_path / "page.html", samples=3)
+        widget.close()
+        with ExportedPage(chrome, tmp_path / "page.html") as opened:
+            viewer, page = opened.page.locator(".wb-heatmap"), opened.page
+            for name in ("Compare with", "Also explain", "Layer"):
+                select = viewer.get_by_label(name, exact=True)
+                assert select.is_disabled() and "needs the session" in select.get_attribute("title")
+            assert viewer.get_by_label("Random weights").is_disabled()
+            assert viewer.get_by_label("Opacity").is_enabled() and viewer.get_by_label("Hide below").is_enabled()
+            outputs = viewer.locator(".wb-output")
+            assert outputs.count() == 3 and viewer.locator(".wb-output:enabled").count() == 1
+            assert "needs the session" in outputs.last.get_attribute("title")
+            recorded = set()
+            for _ in range(6):  # steps stay among what there is
+                viewer.locator('[aria-label="Next sample"]').click()
+                opened.quiet()
+                recorded.add(viewer.locator(".wb-title").inner_text())
+                assert not viewer.locator(".wb-pane").first.locator(".wb-pane-gone").is_visible()
+            assert 2 <= len(recorded) <= 4
+            box = viewer.locator(".wb-sample")
+            box.fill("23")
+            box.press("Enter")
+            assert box.input_value() != "23"
+            page.wait_for_function(
+                "() => document.querySelector('.wb-live').textContent.endsWith('is not in this page.')"
+            )
+            assert opened.errors == []
+
+    def test_one_sample_alone_has_no_steps(self, chrome, session, tmp_path):
+        widget = HeatmapViewer(session)
+        assert widget.wait(20)
+        widget.to_html(tmp_path / "page.html", samples=0)
+        widget.close()
+        with ExportedPage(chrome, tmp_path / "page.html") as opened:
+            for name in ("Next sample", "Former sample", "Sample"):
+                control = opened.page.get_by_label(name, exact=True)
+                assert control.is_disabled() and "no other sample" in control.get_attribute("title")
+
+
 SELECTED = {"component": "bn2/unit/17", "sample": 4}
 
 

@@ -24,6 +24,7 @@ class TestContract(WidgetSuite):
         "threshold": 0.25,
         "contour": True,
         "methods": ["gradient"],
+        "targets": ["logit:2"],
         "show_random": True,
     }
     n_bytes = 300_000
@@ -166,6 +167,19 @@ def test_nan_is_no_relevance(session):
 def test_it_needs_a_session():
     with pytest.raises(BadValueError, match="samples of a session"):
         HeatmapViewer("toy")
+
+
+def test_other_targets_stand_beside_and_follow(viewer, session):
+    name = session.class_names()[2]
+    viewer.targets = ["logit:0", name, "logit:0"]
+    assert viewer.wait() and viewer.targets == ["logit:0", "logit:2"]
+    for one, class_ in zip(viewer.targeted["maps"], (0, 2), strict=True):
+        true = session.heat(4, class_)
+        decoded = np.sign(one["map"]) * (one["map"] / 127.0) ** 2 * one["limit"]
+        assert np.allclose(decoded, true, atol=one["limit"] / 126) and one["target"] == f"logit:{class_}"
+    session.selection.sample = 7
+    assert viewer.wait() and viewer.targeted["sample"] == 7
+    assert len(viewer.still().pictures) == 5  # input, all, through a component, two targets
 
 
 def test_other_methods_and_the_random_model_stand_beside_and_follow(viewer, session):

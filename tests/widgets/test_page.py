@@ -9,6 +9,7 @@ from workbench.testing.browser import WidgetPage
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import needs_browser
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer
+from workbench.widgets.esm import esm
 
 pytestmark = needs_browser
 
@@ -325,6 +326,92 @@ def test_a_rectangle_selects_a_set(page):
     assert inside and inside <= set(atlas.selection.index) and len(atlas.selection) < 64
 
 
+def test_the_status_line_moves_within_a_tenth_of_a_second_and_does_not_flicker(chrome, session):
+    """On the page's own clock, which goes on by as much as it is told to."""
+    card = ComponentCard(session)
+    assert card.wait(20)
+    with WidgetPage(chrome, card) as page:
+        page.settle()
+        page.page.evaluate(
+            """id => {
+                window.seen = [];
+                const root = document.querySelector('.wb-card'), note = () => window.seen.push(root.dataset.status);
+                new MutationObserver(note).observe(root, {attributes: true, attributeFilter: ['data-status']});
+                window.put = (state) => window.models[id].put(state);
+            }""",
+            card.model_id,
+        )
+        page.page.clock.install()
+        page.page.clock.pause_at(10**12)
+        page.page.evaluate("() => put({status: 'running', progress: 0, message: 'Sweeping'})")
+        page.page.clock.run_for(50)
+        page.page.evaluate("() => put({status: 'ready'})")
+        page.page.clock.run_for(1000)
+        assert "running" not in page.page.evaluate("() => window.seen")
+        page.page.evaluate("() => put({status: 'running', progress: 0})")
+        page.page.clock.run_for(60)
+        page.page.evaluate("() => put({progress: 0.2})")  # a step of the progress does not put it off
+        page.page.clock.run_for(39)
+        assert page.page.evaluate("() => window.seen").pop() == "running"
+        assert page.page.locator(".wb-card .wb-word").inner_text() == "Sweeping · 20\u202f%"
+        assert page.page.locator('.wb-card button:text("Cancel")').is_visible()
+    card.close()
+
+
+def held(page, key, act):
+    page.page.keyboard.down(key)
+    act()
+    page.page.keyboard.up(key)
+    page.settle()
+
+
+def test_gestures_on_the_board_are_those_of_the_map(page):
+    atlas, mouse = next(iter(page.widgets.values())), page.page.mouse
+    mouse.click(*cell(page, 3))
+    held(page, "Shift", lambda: mouse.click(*cell(page, 8)))
+    held(page, "Shift", lambda: mouse.click(*cell(page, 9)))
+    held(page, "Shift", lambda: mouse.click(*cell(page, 9)))
+    assert set(atlas.components) == {"bn2/unit/8", "bn2/unit/9"} and atlas.component == "bn2/unit/3"
+    held(page, "Control", lambda: mouse.click(*cell(page, 10)))
+    held(page, "Alt", lambda: mouse.click(*cell(page, 9)))
+    held(page, "Alt", lambda: mouse.click(*cell(page, 9)))
+    assert set(atlas.components) == {"bn2/unit/8", "bn2/unit/10"}
+
+    def drag(i):
+        x, y = cell(page, i)
+        mouse.move(x - 4, y - 4)
+        mouse.down()
+        mouse.move(x + 4, y + 4, steps=4)
+        mouse.up()
+
+    held(page, "Shift", lambda: drag(20))
+    assert set(atlas.components) == {"bn2/unit/8", "bn2/unit/10", "bn2/unit/20"}  # extended, not replaced
+    held(page, "Alt", lambda: drag(8))
+    assert set(atlas.components) == {"bn2/unit/10", "bn2/unit/20"}
+
+
+def test_only_linked_shows_the_set_alone(page):
+    atlas = next(iter(page.widgets.values()))
+    page.session.selection.components = ["bn2/unit/8", "bn2/unit/9", "bn2/unit/10"]
+    page.page.locator('[aria-label="List"]').click()
+    page.settle()
+    assert page.page.locator(".wb-count").inner_text() == "All 64"
+    switch = page.page.locator('.wb-atlas button:text("Only linked")')
+    switch.click()
+    page.settle()
+    assert atlas.only_linked and switch.get_attribute("aria-pressed") == "true"
+    assert page.page.locator(".wb-count").inner_text() == "3 of 64"
+    assert list(atlas.table().index) == [
+        f"bn2/{name.replace(' ', '/')}" for name in page.page.locator(".wb-row-name").all_inner_texts()
+    ]
+    page.session.selection.components = ["bn2/unit/8"]
+    page.settle()
+    assert page.page.locator(".wb-count").inner_text() == "1 of 64" and len(atlas.table()) == 1
+    page.session.selection.components = []  # nothing chosen: nothing to show alone
+    page.settle()
+    assert page.page.locator(".wb-count").inner_text() == "All 64" and len(atlas.table()) == 64
+
+
 def test_a_slider_ends_on_its_last_value(page):
     heatmap = list(page.widgets.values())[2]
     seen = []
@@ -369,11 +456,61 @@ def test_a_region_is_drawn_moved_by_keys_and_cleared(page):
     assert page.session.selection.region["width"] == 0.3
 
 
+def test_what_is_against_is_hatched_and_what_is_for_is_not(page):
+    page.page.add_script_tag(content=esm("common"))
+    kinds = page.page.evaluate(
+        """() => [[217, 72, 1, 255], [33, 113, 181, 255], [33, 113, 181, 0]].map(ink => [true, false].map(hatched => {
+            const layer = new OffscreenCanvas(8, 8), image = new ImageData(8, 8);
+            for (let i = 0; i < 64; i++) image.data.set(ink, 4 * i);
+            layer.getContext('2d').putImageData(image, 0, 0);
+            const ctx = workbench.paint(document.createElement('canvas'), null, layer, [8, 8], 480, {hatched});
+            const {width, height} = ctx.canvas, {data} = ctx.getImageData(0, 0, width, height);
+            return new Set(new Uint32Array(data.buffer)).size;
+        }))"""
+    )
+    assert kinds[0] == [1, 1] and kinds[1][1] == 1 and kinds[2] == [1, 1]
+    assert kinds[1][0] > 2
+    assert page.page.locator(".wb-heatmap .wb-scale-hatch").count() > 0
+    list(page.widgets.values())[2].sign = "positive"
+    page.settle()
+    assert page.page.locator(".wb-heatmap .wb-scale-hatch").count() == 0
+
+
+def test_shared_is_one_scale_for_maps_of_one_rule_and_says_so(page):
+    heatmap = list(page.widgets.values())[2]
+    page.session.selection.set(component="bn2/unit/17", sample=2)
+    heatmap.scale = "shared"
+    page.page.get_by_role("button", name="More ways to look").click()
+    page.settle()
+    other = page.page.get_by_label("Also explain", exact=True)
+    choices = other.locator("option").evaluate_all("all => all.map(one => one.value)")
+    assert len(choices) == 3 and choices[0] == ""  # the explained one is not among them
+    other.select_option(choices[1])
+    heatmap.methods = ["gradient"]
+    page.settle()
+    assert heatmap.targets == [choices[1]]
+    panes = page.page.locator(".wb-heatmap .wb-pane")
+    titles = [" ".join(one.split()) for one in panes.locator(".wb-pane-title").all_inner_texts()]
+    assert titles[1] == "All relevance" and titles[2].startswith("Through ") and titles[3].startswith("For ")
+    assert titles[4] == "gradient" and len(titles) == 5
+    notes, ends = (
+        [panes.nth(i).locator(f".wb-scale-{what}").first.inner_text() for i in range(1, 5)] for what in ("note", "ends")
+    )
+    assert all("on the scale of all relevance" in notes[i] for i in (1, 2)) and "in its own units" in notes[3]
+    assert ends[0] == ends[1] == ends[2] != ends[3]
+    heatmap.scale = "image"
+    page.settle()
+    assert panes.nth(3).locator(".wb-scale-note").first.inner_text().startswith("on its own scale")
+    panes.nth(3).locator('[aria-label="Close this map"]').click()
+    page.settle()
+    assert heatmap.targets == []
+
+
 def test_methods_random_weights_lines_and_threshold(page):
     heatmap = list(page.widgets.values())[2]
     assert page.page.locator(".wb-heat-more").is_hidden()
     page.page.locator('button[aria-label="More ways to look"]').click()
-    page.page.locator(".wb-heat-more select").select_option("gradient")
+    page.page.get_by_label("Compare with", exact=True).select_option("gradient")
     page.page.locator('.wb-tick:has-text("Random weights") input').check()
     page.settle()
     titles = page.page.locator(".wb-heatmap .wb-pane:visible .wb-pane-title").all_inner_texts()

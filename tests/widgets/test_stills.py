@@ -75,6 +75,17 @@ def test_a_map_is_painted_as_on_the_page():
     assert heat_legend("relevance", 0.5).labels == ["-0.5", "0", "+0.5"]
 
 
+def test_what_is_against_is_hatched_and_what_is_for_is_not():
+    grey = np.full((60, 60, 3), 128, np.uint8)
+    heat = np.full((60, 60), 0.8, np.float32)
+    kinds = lambda pixels: len(np.unique(pixels.reshape(-1, 3), axis=0))  # noqa: E731
+    assert kinds(painted(grey, heat, 1.0)) == 1  # for: one colour
+    against = painted(grey, -heat, 1.0)
+    assert kinds(against) == 3 and kinds(painted(grey, -heat, 1.0, hatched=False)) == 1
+    assert kinds(against[np.arange(60), np.arange(60)[::-1]]) == 1  # along the lines nothing changes
+    assert kinds(painted(grey, 0 * heat, 1.0)) == 1
+
+
 def test_ramps_are_those_of_the_scripts():
     assert ramp("two-sided", 3) == [(8, 48, 107), (247, 247, 247), (127, 39, 4)]
     assert ramp("cividis", 2) == [(0, 34, 78), (254, 232, 56)] and len(CATEGORIES) == 8

@@ -96,6 +96,9 @@ class AtlasBrowser(ShowsLabels, ShowsLayer, SessionWidget):
     query = traitlets.Unicode("", help="Part of an address or cluster name; other cells are dimmed.").tag(
         sync=True, view=True
     )
+    only_linked = traitlets.Bool(False, help="Only the selected set is not dimmed, once there is one.").tag(
+        sync=True, view=True
+    )
     level = traitlets.Enum(_LEVELS, "auto", help="What cells show; auto depends on the zoom.").tag(sync=True, view=True)
     sort = traitlets.Enum(["overlay", "address", "cluster"], "overlay", help="Order of the list.").tag(
         sync=True, view=True
@@ -326,6 +329,8 @@ class AtlasBrowser(ShowsLabels, ShowsLayer, SessionWidget):
     def table(self) -> pd.DataFrame:
         """The components that are not dimmed: place, columns and cluster name, in the order of the list."""
         frame = self._frame()
+        if self.only_linked and (chosen := set(self.components)) and (inside := frame.index.isin(chosen)).any():
+            frame = frame[inside]
         if self.query:
             wanted = self.query.casefold()
             found = frame.index.str.casefold().str.contains(wanted, regex=False)

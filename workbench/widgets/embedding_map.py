@@ -95,7 +95,7 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, ShowsLayer, SessionWidget):
     size_by = traitlets.Unicode("", help="Column of numbers that sizes the points; empty for one size.").tag(
         sync=True, view=True
     )
-    symbol_by = traitlets.Unicode("", help="Column that gives the points symbols; empty for circles.").tag(
+    symbol_by = traitlets.Unicode("", help="Column that gives symbols; empty: groups if they colour, or circles.").tag(
         sync=True, view=True
     )
     filter = traitlets.Dict(

@@ -117,6 +117,16 @@ class HeatAnswers:
             maps.append({**wire.signed_map(found.heatmap[0]), "rule": method, "gap": wire.finite(found.gap[0])})
         return {"sample": sample, "target": target, "methods": methods, "maps": maps}
 
+    def targeted(self, sample: int, targets: list[str]) -> dict[str, Any]:
+        """The map of all relevance for each of further targets, by the rule of the first."""
+        maps = []
+        for target in targets:
+            found = self.session.explain(sample=sample, target=target)
+            name = (found.labels[0] if found.labels else "") or found.target_text
+            made = {"target": target, "name": name, "gap": wire.finite(found.gap[0])}
+            maps.append({**wire.signed_map(found.heatmap[0]), **made})
+        return {"sample": sample, "targets": targets, "maps": maps}
+
     def at_random(self, sample: int, target: str) -> dict[str, Any]:
         """The map of the model with random weights."""
         found = self.session.sanity_check(sample, target=target)

@@ -34,7 +34,8 @@ def still_of(viewer: HeatmapViewer) -> Still:
         return Still(f"Sample {sample}", missing="Its map is being computed: `widget.wait()` waits for it.")
     name = heat["name"] or heat["target_text"]
     rows = viewer.table() if viewer.strip.get("sample") == sample else None
-    asked = f"Which pixels speak for {name} (orange) and against it (blue)"
+    against = "dashed" if viewer.contour else "hatched"
+    asked = f"Which pixels speak for {name} (orange) and against it (blue, {against})"
     if viewer.contour:
         shares = ", ".join(f"{level:.0%}" for level in _LEVELS if level >= viewer.threshold)
         words = [f"for, at {shares} of the largest" if shares else "for", "against, dashed"]
@@ -63,6 +64,9 @@ def _pictures(viewer: HeatmapViewer, name: str) -> Iterator[Picture]:
         limit = heat["bulk"] if viewer.scale == "shared" else part["bulk"]
         through = f"Through {viewer.named(viewer.component)}"
         yield pane(part, through, (through, f"scale ±{limit:.3g}"), limit)
+    for one in _targeted(viewer):
+        limit = heat["bulk"] if viewer.scale == "shared" else one["bulk"]
+        yield pane(one, f"All relevance for {one['name']}", (f"For {one['name']}", f"scale ±{limit:.3g}"), limit)
     for one in _others(viewer):
         gap = "" if one["gap"] is None else f", gap {abs(one['gap']):.1%}"
         yield pane(one, f"By {one['rule']}", (one["rule"].replace("_", " "), f"scale ±{one['bulk']:.3g}{gap}"))
@@ -78,6 +82,14 @@ def _others(viewer: HeatmapViewer) -> list[dict[str, Any]]:
         return []
     there = {one["rule"]: one for one in viewer.compared["maps"]}
     return [there[name] for name in viewer.methods if name in there]
+
+
+def _targeted(viewer: HeatmapViewer) -> list[dict[str, Any]]:
+    """Maps for further outputs that are there, in the order in which they were chosen."""
+    if viewer.targeted.get("sample") != viewer.sample:
+        return []
+    there = {one["target"]: one for one in viewer.targeted["maps"]}
+    return [there[name] for name in viewer.targets if name in there]
 
 
 def _notes(viewer: HeatmapViewer) -> Iterator[str]:
@@ -96,6 +108,7 @@ def _notes(viewer: HeatmapViewer) -> Iterator[str]:
         x, y, width, height = (viewer.region[key] for key in ("x", "y", "width", "height"))
         yield f"Framed: the region from {x:.0%} to {x + width:.0%} across and {y:.0%} to {y + height:.0%} down."
     late = [name for name in viewer.methods if name not in {one["rule"] for one in _others(viewer)}]
+    late += [f"target {name}" for name in viewer.targets if name not in {one["target"] for one in _targeted(viewer)}]
     late += ["random weights"] if viewer.show_random and not _is_of(viewer.random, viewer) else []
     if late:
         yield f"Not there yet: {', '.join(late)}."

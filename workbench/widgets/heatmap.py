@@ -35,10 +35,10 @@ _RECORDED = 6  # samples and components whose conditional maps a page records
 class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
     """One picture, what the model says of it, where that comes from, and through which components.
 
-    The heatmap is signed, orange for and blue against the explained output, with zero neutral; its legend has numbers,
-    and the gap says which share of the score relevance failed to account for. Choosing a component, here or elsewhere,
-    shows its conditional map beside the full one. A region drawn on a picture ranks the components inside it; other
-    methods and the model with random weights can be shown beside.
+    The heatmap is signed, orange for and blue, hatched, against the explained output, with zero neutral; its legend has
+    numbers, and the gap says which share of the score relevance failed to account for. Choosing a component, here or
+    elsewhere, shows its conditional map beside the full one. A region drawn on a picture ranks the components inside
+    it; maps for other targets, other methods and the model with random weights can be shown beside.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
     sample : int, optional
         Selected at the start; sample 0 if none is selected yet.
     **view
-        `opacity`, `sign`, `scale`, `threshold`, `methods`, `n_components` and the other traits.
+        `opacity`, `sign`, `scale`, `threshold`, `methods`, `targets`, `n_components` and the other traits.
     """
 
     _esm = esm("heatmap")
@@ -70,9 +70,12 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
     sign = traitlets.Enum(["both", "positive", "negative"], "both", help="Which relevance is coloured.").tag(
         sync=True, view=True
     )
-    scale = traitlets.Enum(["image", "shared"], "image", help="Each map on its own scale, or all on one.").tag(
-        sync=True, view=True
-    )
+    scale = traitlets.Enum(
+        ["image", "shared"],
+        "image",
+        help="Each map on its own scale, or those of one rule, through a component or for other targets, on that of "
+        "all relevance; other methods have units of their own.",
+    ).tag(sync=True, view=True)
     threshold = traitlets.Float(0.0, min=0.0, max=1.0, help="Share of the strongest value below which is clear.").tag(
         sync=True, view=True
     )
@@ -84,6 +87,9 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
     methods = traitlets.List(traitlets.Unicode(), help="Further ways to explain, shown beside the map.").tag(
         sync=True, view=True
     )
+    targets = traitlets.List(
+        traitlets.Unicode(), help='Further outputs, such as "logit:3", whose maps are shown beside.'
+    ).tag(sync=True, view=True)
     n_components = traitlets.Int(8, min=0, max=32, help="Components in the list.").tag(sync=True, view=True)
     n_samples = traitlets.Int(0, help="Samples of the data set.").tag(sync=True)
     explainers = traitlets.List(traitlets.Unicode(), help="Ways to explain that may be shown.").tag(sync=True)
@@ -104,6 +110,9 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
     )
 
     compared = traitlets.Dict(help="Sample, target and the signed map of each further method.").tag(
+        sync=True, **wire.arrays
+    )
+    targeted = traitlets.Dict(help="Sample and the signed map of all relevance for each further target.").tag(
         sync=True, **wire.arrays
     )
     random = traitlets.Dict(help="Sample, target, the map with random weights and its rank correlation.").tag(
@@ -136,7 +145,7 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
         self.observe(lambda change: self._fetch_sample(), names=["sample"])
         self.observe(lambda change: self._fetch_heat(), names=["target", "layer", "n_components"])
         self.observe(lambda change: self._fetch_component(), names=["component"])
-        self.observe(lambda change: self._fetch_beside(), names=["methods", "show_random", "region"])
+        self.observe(lambda change: self._fetch_beside(), names=["methods", "targets", "show_random", "region"])
         if self.sample is None and self.n_samples:
             self.sample = 0  # observed: fetches
         else:
@@ -147,6 +156,12 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
         for name in proposal["value"] if self.explainers else ():
             check.known("method", name, self.explainers)
         return list(dict.fromkeys(proposal["value"]))
+
+    @traitlets.validate("targets")
+    def _are_targets(self, proposal: Any) -> list[str]:
+        names = list(self.session.class_names()) if hasattr(self.session, "class_names") else []
+        wanted = (f"logit:{names.index(one)}" if one in names else one for one in proposal["value"])
+        return list(dict.fromkeys(str(self.shared.check("target", one)) for one in wanted))
 
     # What is wanted, and asking for it --------------------------------------------------------------------------------
 
@@ -219,6 +234,8 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
             self.submit(
                 self._answers.compared, sample, target, list(self.methods), into="compared", title="Other methods"
             )
+        if self.targets and not _fits(self.targeted, {"sample": sample, "targets": self.targets}):
+            self.submit(answers.targeted, sample, list(self.targets), into="targeted", title="Other targets")
         if self.show_random and not _fits(self.random, now):
             self.submit(answers.at_random, sample, target, into="random", title="The model with random weights")
         layer, region = self.list_layer, self.region
@@ -311,6 +328,8 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
             def maps(sample: int = sample) -> dict[str, Any]:
                 found = self._answers.explained(sample, target, layer, n)
                 made = {"heat": self._answers.heat(found, sample, target)}
+                if self.targets:
+                    made["targeted"] = self._answers.targeted(sample, list(self.targets))
                 return made | ({"strip": self._answers.strip(found, sample, target, layer, n)} if layer and n else {})
 
             yield Recording(shown, {"sample": sample}, what="samples")

@@ -32,6 +32,7 @@ PNG_BYTES = 150_000
 
 _ROWS = 12
 FOR, AGAINST = (217, 72, 1), (33, 113, 181)
+_HATCH = (((6, 34, 78), 0.65), ((255, 255, 255), 0.4))  # a dark line and a light one beside it, each with its share
 _LINE = "rgba(128,128,128,.4)"
 
 
@@ -196,7 +197,9 @@ class Still:
         return f'<div role="figure" aria-label="{html.escape(self.text())}" style="{style}">{"".join(parts)}</div>'
 
 
-def painted(picture: np.ndarray, heat: np.ndarray, limit: float, *, opacity: float = 0.75) -> np.ndarray:
+def painted(
+    picture: np.ndarray, heat: np.ndarray, limit: float, *, opacity: float = 0.75, hatched: bool = True
+) -> np.ndarray:
     """A signed map over its grey picture: orange for, blue against, clear at zero; as the live view paints it.
 
     Parameters
@@ -205,6 +208,10 @@ def painted(picture: np.ndarray, heat: np.ndarray, limit: float, *, opacity: flo
     heat : (y, x)
     limit : float
         Absolute value that gets the full colour.
+    opacity : float
+        Of the strongest colour, 0 to 1.
+    hatched : bool
+        Fine lines over the blue, so that its sign is not told by colour alone.
     """
     from PIL import Image
 
@@ -218,14 +225,20 @@ def painted(picture: np.ndarray, heat: np.ndarray, limit: float, *, opacity: flo
     colour = np.where(t < 0, np.array(AGAINST, np.float32), np.array(FOR, np.float32))
     colour = colour * (1 - 0.42 * np.maximum(0, strength - 0.6) / 0.4)
     alpha = opacity * strength**0.7
-    return np.rint(ground * (1 - alpha) + colour * alpha).astype(np.uint8)
+    made = ground * (1 - alpha) + colour * alpha
+    if hatched:
+        along = np.add.outer(np.arange(size[1]), np.arange(size[0])) % max(5, round(size[0] / 30))
+        for at, (ink, share) in enumerate(_HATCH):
+            over = np.where((along[..., None] == at) & (t < 0), share * alpha, 0.0)
+            made = made * (1 - over) + np.array(ink, np.float32) * over
+    return np.rint(made).astype(np.uint8)
 
 
 def heat_legend(title: str, limit: float, *, sign: str = "both", opacity: float = 0.75) -> Legend:
     """The legend of `painted`; of one sign alone, the other is clear."""
     grey, steps = np.full((1, 21, 3), 190, np.uint8), np.linspace(-limit, limit, 21)[None]
     steps = {"positive": np.maximum(steps, 0), "negative": np.minimum(steps, 0)}.get(sign, steps)
-    colours = painted(grey, steps, limit, opacity=opacity)[0]
+    colours = painted(grey, steps, limit, opacity=opacity, hatched=False)[0]
     return Legend(title, [tuple(map(int, c)) for c in colours], [f"{-limit:.3g}", "0", f"+{limit:.3g}"])
 
 

@@ -30,7 +30,7 @@ export class Board {
     this.caption = () => "";
     this.names = [];
     this.inks = {};
-    this.box = null;
+    this.trail = null; // the box that is being drawn, as its two corners
     this.draw = eachFrame(() => this.paint());
   }
 
@@ -85,6 +85,14 @@ export class Board {
     this.look({ s: next, x: x + px / s - px / next, y: y + py / s - py / next });
   }
 
+  // By a key, about a cell that is in sight.
+  zoomAt(factor, i) {
+    if (i < 0) return this.zoom(factor);
+    const [x, y] = this.cell(i), px = (x + 0.5 - this.view.x) * this.view.s, py = (y + 0.5 - this.view.y) * this.view.s;
+    if (px >= 0 && py >= 0 && px <= this.width && py <= this.height) this.zoom(factor, px, py);
+    else this.zoom(factor);
+  }
+
   pan(dx, dy) {
     this.look({ x: this.view.x - dx / this.view.s, y: this.view.y - dy / this.view.s });
   }
@@ -133,7 +141,7 @@ export class Board {
     return this.at[row * this.columns + column];
   }
 
-  within({ x0, y0, x1, y1 }) {
+  within({ path: [[x0, y0], [x1, y1]] }) {
     const [left, right] = [Math.min(x0, x1), Math.max(x0, x1)].map((p) => this.view.x + p / this.view.s);
     const [top, bottom] = [Math.min(y0, y1), Math.max(y0, y1)].map((p) => this.view.y + p / this.view.s);
     const found = [];
@@ -243,7 +251,7 @@ export class Board {
     for (const [i, column, row] of cards) this.paintCard(i, (column - x) * s, (row - y) * s, s);
     this.paintMarks(mode);
     if (s < CARDS_FROM) this.paintNames(clamp((CARDS_FROM - s) / 12, 0, 1));
-    if (this.box) this.paintBox();
+    if (this.trail) this.paintTrail();
   }
 
   // A stroke across the corner of what is below zero: sign is not told by colour alone.
@@ -360,12 +368,17 @@ export class Board {
     ctx.globalAlpha = 1;
   }
 
-  paintBox() {
-    const { ctx, inks, box } = this;
-    ctx.strokeStyle = inks.accent;
+  paintTrail() {
+    const { ctx, inks, trail: { path: [[x0, y0], [x1, y1]], subtracts } } = this;
+    ctx.beginPath();
+    ctx.rect(Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0));
+    ctx.fillStyle = ctx.strokeStyle = inks.accent;
+    ctx.globalAlpha = 0.1;
+    ctx.fill();
+    ctx.globalAlpha = 1;
     ctx.lineWidth = 1.5;
-    ctx.setLineDash([5, 4]);
-    ctx.strokeRect(Math.min(box.x0, box.x1), Math.min(box.y0, box.y1), Math.abs(box.x1 - box.x0), Math.abs(box.y1 - box.y0));
+    ctx.setLineDash(subtracts ? [3, 4] : []);
+    ctx.stroke();
     ctx.setLineDash([]);
   }
 }

@@ -2,13 +2,14 @@
 import { array, button, choice, empty, grouped, h, inks, nameOf as nameOfComponent, number, paced, plural, replace, scaleOf, searchbox, segmented, set, settled, shell } from "../common/index.js";
 import { Board } from "./board.js";
 import { Legend } from "./legend.js";
+import { gestures } from "../common/gestures.js";
 import { List } from "../common/list.js";
 import { Tiles } from "../common/tiles.js";
 
 const KEYS = [
   ["drag", "move the board"], ["wheel, + −", "zoom"], ["0", "show all"],
-  ["click, Enter", "select a component"], ["Ctrl-click, Space", "add to or take from the set"],
-  ["Shift-drag", "select a rectangle"], ["double click", "come close"],
+  ["click, Enter", "select a component"], ["Ctrl-click, Space", "add to or take from the set"], ["Shift", "extend the set"], ["Alt", "take from the set"],
+  ["Shift-drag, Alt-drag", "draw a box"], ["double click", "come close and open the card"], ["Enter on the selected", "open the card"],
   ["arrows", "go to the neighbour"], ["Shift-arrows", "move the board"], ["Esc", "clear the set"],
 ];
 
@@ -23,12 +24,13 @@ function render({ model, el }) {
   const tip = h("div", { class: "wb-tip", hidden: true, "aria-hidden": "true" });
   const zoom = h("div", { class: "wb-zoom wb-group", role: "group", "aria-label": "Zoom" },
     button("minus", "Zoom out", () => board.zoom(1 / 1.6)), button("plus", "Zoom in", () => board.zoom(1.6)), button("fit", "Show all", () => board.glideFit()));
-  const stage = h("div", { class: "wb-stage" }, canvas, zoom, tip);
+  const stage = h("div", { class: "wb-stage wb-dimmable" }, canvas, zoom, tip);
   const legend = new Legend({ onfilter: (value, done) => (done ? state.put({ min_score: value }) : filter({ min_score: value })), onpick: (query) => state.put({ query }) });
   const count = h("div", { class: "wb-count" });
   const order = choice("Order", (sort) => state.put({ sort }));
   const list = new List({
-    onselect: (i, event) => select(i, event),
+    onselect: (i, event) => fromList(i, event),
+    onopen: (i, comesClose) => open(i, comesClose),
     onhover: (i) => { board.hover = i; state.hover(i < 0 ? null : id(i)); board.draw(); },
     row: (i) => listRow(i),
   });
@@ -47,8 +49,9 @@ function render({ model, el }) {
   const level = segmented("Show", [
     { value: "auto", text: "Auto", title: "Depending on the zoom" }, { value: "dots", text: "Dots" }, { value: "tiles", text: "Crops" }, { value: "cards", text: "Cards" },
   ], (value) => changeLevel(value));
+  const linked = h("button", { type: "button", class: "wb-button", title: "Show the selected set alone", "aria-pressed": "false", onclick: () => state.put({ only_linked: !state.get("only_linked") }) }, "Only linked");
   const toggle = button("list", "List", () => state.put({ show_list: !isListOpen() }), { "aria-pressed": "false" });
-  tools.append(overlay.node, targets, search.node, level.node, toggle);
+  tools.append(overlay.node, targets, search.node, level.node, linked, toggle);
 
   const tiles = new Tiles((kind, question) => frame.ask(kind, question), () => { board.draw(); drawThumbs(); refreshTip(); });
   const saveView = settled(400, () => {
@@ -169,11 +172,13 @@ function render({ model, el }) {
   function filter({ min_score = state.get("min_score") } = {}) {
     if (!data.n) return;
     const chosen = column(), values = board.values, query = state.get("query").toLocaleLowerCase();
+    const only = state.get("only_linked") && board.members.size ? board.members : null;
     const limited = min_score !== null && chosen && chosen.kind !== "category";
     const shown = new Uint8Array(data.n);
     const items = [];
     const named = data.names.map((name) => name.toLocaleLowerCase().includes(query));
     for (let i = 0; i < data.n; i++) {
+      if (only && !only.has(i)) continue;
       if (limited && !(values[i] >= min_score)) continue;
       if (query && !id(i).toLocaleLowerCase().includes(query) && !labelOf(i).toLocaleLowerCase().includes(query) && !(data.cluster && named[data.cluster[i]])) continue;
       shown[i] = 1;
@@ -204,7 +209,9 @@ function render({ model, el }) {
     }
     byPointer = false;
     const members = new Set([...(state.get("components") || [])].map(index).filter((k) => k >= 0));
+    const isOther = members.size !== board.members.size || [...members].some((k) => !board.members.has(k));
     board.members = list.members = members;
+    if (isOther && state.get("only_linked")) filter();
     list.select(board.selected);
     const parts = [members.size ? `${grouped(members.size)} of ${grouped(data.n)} in the set` : "", board.selected >= 0 ? `selected ${[id(i), labelOf(i)].filter(Boolean).join(" · ")}` : ""];
     replace(note, parts.filter(Boolean).join(" · ") || (data.n ? "Click a component to see what it stands for" : ""));
@@ -219,13 +226,24 @@ function render({ model, el }) {
   // From the reader ----------------------------------------------------------------------------------------------------
   let byPointer = false;
 
-  function select(i, event) {
-    if (i < 0) return;
-    if (event?.ctrlKey || event?.metaKey) return toggleMember(i);
+  const sentence = (i) => `${board.caption(i)[0]}, ${clusterOf(i)} ${reading(i)}, rank ${data.rank.get(i) ?? "–"} of ${grouped(data.rank.size)}`;
+
+  function select(i) {
     board.focus = i;
     state.put({ component: id(i) });
     follow();
-    frame.say(`${board.caption(i)[0]}, ${clusterOf(i)} ${reading(i)}, rank ${data.rank.get(i) ?? "–"} of ${grouped(data.rank.size)}`);
+    frame.say(sentence(i));
+  }
+
+  function pick(i) {
+    byPointer = true;
+    select(i);
+  }
+
+  function open(i, comesClose = true) {
+    pick(i);
+    state.open("card");
+    if (comesClose) board.glideTo(i, board.view.s < 100 ? 132 : 220);
   }
 
   function toggleMember(i) {
@@ -234,118 +252,35 @@ function render({ model, el }) {
     choose([...members]);
   }
 
+  function extend(i) {
+    if (!board.members.has(i)) toggleMember(i);
+  }
+
   function choose(members) {
-    board.members = new Set(members);
     state.put({ components: members.map(id) });
     frame.say(`${grouped(members.length)} of ${grouped(data.n)} selected`);
     follow();
   }
+
+  // In the list Shift takes all between, as lists do.
+  function fromList(i, event) {
+    if (event?.ctrlKey || event?.metaKey) return toggleMember(i);
+    if (!event?.shiftKey || event.type !== "click" || board.selected < 0) return select(i);
+    const [a, b] = [list.place.get(board.selected) ?? list.place.get(i), list.place.get(i)].sort((x, y) => x - y);
+    choose([...new Set([...board.members, ...list.items.slice(a, b + 1)])]);
+  }
+
+  gestures(board, canvas, {
+    tool: () => "move", pick, toggle: toggleMember, extend, choose, hover, open, farthest: 0.95,
+    members: () => Uint8Array.from({ length: data.n }, (_, i) => Number(board.members.has(i))),
+    leave: () => { hover(-1); hideTip(); }, say: (i) => frame.say(sentence(i)),
+  });
 
   function changeLevel(value) {
     state.put({ level: value });
     // A level that would be unreadable at this zoom brings the board nearer.
     const least = { tiles: 30, cards: 116 }[value];
     if (least && board.view.s < least) board.zoom(least / board.view.s);
-  }
-
-  gestures();
-  function gestures() {
-    const fingers = new Map();
-    let from = null, moved = false, isArmed = false, enteredAt = 0, scrolledAt = 0;
-    const at = (event) => {
-      const area = canvas.getBoundingClientRect();
-      return [event.clientX - area.left, event.clientY - area.top];
-    };
-    canvas.addEventListener("pointerenter", () => { enteredAt = performance.now(); isArmed = false; });
-    canvas.addEventListener("pointerleave", () => { isArmed = false; hover(-1); });
-    canvas.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      canvas.setPointerCapture(event.pointerId);
-      fingers.set(event.pointerId, at(event));
-      from = { at: at(event), last: at(event), box: event.shiftKey, alt: event.altKey };
-      moved = false;
-      isArmed = true;
-      hideTip();
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      const [px, py] = at(event);
-      if (!fingers.has(event.pointerId)) {
-        // A page that scrolls under a resting pointer must not stop at the board: only a pointer that moves means it.
-        const now = performance.now();
-        if (now - enteredAt > 180 && now - scrolledAt > 300) isArmed = true;
-        return hover(board.hit(px, py), px, py);
-      }
-      if (fingers.size === 2) {
-        const [a, b] = [...fingers.values()], before = Math.hypot(a[0] - b[0], a[1] - b[1]);
-        fingers.set(event.pointerId, [px, py]);
-        const [c, d] = [...fingers.values()];
-        board.zoom(Math.hypot(c[0] - d[0], c[1] - d[1]) / (before || 1), (c[0] + d[0]) / 2, (c[1] + d[1]) / 2);
-        moved = true;
-        return;
-      }
-      fingers.set(event.pointerId, [px, py]);
-      if (!moved && Math.hypot(px - from.at[0], py - from.at[1]) < 5) return;
-      moved = true;
-      if (from.box) {
-        board.box = { x0: from.at[0], y0: from.at[1], x1: px, y1: py };
-        board.draw();
-      } else {
-        canvas.classList.add("wb-dragging");
-        board.pan(px - from.last[0], py - from.last[1]);
-      }
-      from.last = [px, py];
-    });
-    const end = (event) => {
-      if (!fingers.delete(event.pointerId) || fingers.size) return;
-      canvas.classList.remove("wb-dragging");
-      if (board.box) {
-        const inside = board.within(board.box);
-        board.box = null;
-        const old = [...board.members];
-        choose(from.alt ? old.filter((i) => !inside.includes(i)) : event.ctrlKey || event.metaKey ? [...new Set([...old, ...inside])] : inside);
-      } else if (!moved && event.type === "pointerup") {
-        byPointer = true;
-        select(board.hit(...at(event)), event);
-      }
-      from = null;
-    };
-    canvas.addEventListener("pointerup", end);
-    canvas.addEventListener("pointercancel", end);
-    canvas.addEventListener("dblclick", (event) => {
-      const i = board.hit(...at(event));
-      if (i >= 0) board.glideTo(i, board.view.s < 100 ? 132 : 220);
-    });
-    canvas.addEventListener("wheel", (event) => {
-      const pinch = event.ctrlKey || event.metaKey, out = event.deltaY > 0;
-      if (!pinch && !isArmed) return void (scrolledAt = performance.now());
-      if (!pinch && out && board.view.s <= board.fitting * 0.95) return; // nothing farther out: the page may scroll on
-      event.preventDefault();
-      const pixels = event.deltaY * (event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1);
-      board.zoom(Math.exp(-Math.max(-120, Math.min(120, pixels)) * (pinch ? 0.01 : 0.0022)), ...at(event));
-      isArmed = true;
-    }, { passive: false });
-    canvas.addEventListener("keydown", (event) => {
-      const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key];
-      if (way && event.shiftKey) board.pan(-60 * way[0], -60 * way[1]);
-      else if (way) {
-        const now = board.focus >= 0 ? board.focus : board.selected;
-        const next = now < 0 ? board.nearest() : board.next(now, ...way);
-        if (next >= 0) {
-          board.focus = next;
-          board.reveal(next);
-          frame.say(`${board.caption(next)[0]}, ${clusterOf(next)} ${reading(next)}, rank ${data.rank.get(next) ?? "–"} of ${grouped(data.rank.size)}`);
-        }
-      } else if (event.key === "Enter") select(board.focus >= 0 ? board.focus : board.nearest(), event);
-      else if (event.key === " ") board.focus >= 0 && toggleMember(board.focus);
-      else if (event.key === "+" || event.key === "=") board.zoom(1.35);
-      else if (event.key === "-") board.zoom(1 / 1.35);
-      else if (event.key === "0") board.glideFit();
-      else if (event.key === "Escape" && board.members.size) choose([]);
-      else return;
-      event.preventDefault();
-    });
-    canvas.addEventListener("focus", () => board.draw());
-    canvas.addEventListener("blur", () => board.draw());
   }
 
   // The readout beside the pointer
@@ -441,6 +376,7 @@ function render({ model, el }) {
     board.hover = index(state.get("hover"));
     board.draw();
   });
+  state.watch("only_linked", () => { set(linked, { "aria-pressed": String(Boolean(state.get("only_linked"))) }); filter(); });
   state.on("show_list", measure);
   state.watch("level", () => { level.update(state.get("level")); board.level = state.get("level"); board.draw(); });
   search.update(state.get("query"));

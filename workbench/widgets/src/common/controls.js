@@ -97,9 +97,17 @@ export function searchbox(label, placeholder, oninput) {
   };
 }
 
+// Off, with the reason; on again without one.
+export const NEEDS_SESSION = "Not in this page: it needs the session";
+export function switchOff(control, why) {
+  if (control.dataset.title === undefined) control.dataset.title = control.title;
+  control.title = why || control.dataset.title;
+  control.disabled = Boolean(why);
+}
+
 // In a list, arrows, Home and End move a single focus, Enter and space act; in a group of one of few a move chooses.
 export function rove(event, box) {
-  const options = [...box.querySelectorAll('[role="radio"], [role="option"]')].filter((one) => !one.hidden), at = options.indexOf(document.activeElement);
+  const options = [...box.querySelectorAll('[role="radio"], [role="option"]')].filter((one) => !one.hidden && !one.disabled), at = options.indexOf(document.activeElement);
   if (at < 0) return;
   if (event.key === "Enter" || event.key === " ") {
     event.preventDefault();

@@ -4,8 +4,8 @@ import { eachFrame, h, set, uid } from "./index.js";
 const ROW = 44;
 
 export class List {
-  constructor({ onselect, onhover, row, label = "Components" }) {
-    Object.assign(this, { onselect, onhover, row });
+  constructor({ onselect, onopen, onhover, row, label = "Components" }) {
+    Object.assign(this, { onselect, onopen, onhover, row });
     this.items = [];
     this.selected = -1;
     this.members = new Set();
@@ -70,6 +70,7 @@ export class List {
         class: "wb-row", role: "option", id: `${this.id}-${at}`, "aria-posinset": at + 1, "aria-setsize": this.items.length,
         style: { top: `${at * ROW}px` },
         onclick: (event) => (this.node.focus({ preventScroll: true }), this.onselect(i, event)),
+        ondblclick: () => this.onopen?.(i),
         onpointerenter: () => this.onhover(i), onpointerleave: () => this.onhover(-1),
       }, this.row(i));
       this.rows.set(at, row);
@@ -80,6 +81,10 @@ export class List {
   }
 
   key(event) {
+    if (event.key === "Enter" && this.place?.has(this.selected)) {
+      event.preventDefault();
+      return this.onopen?.(this.selected, false);
+    }
     const at = this.place?.get(this.selected) ?? -1, page = Math.max(1, Math.floor(this.node.clientHeight / ROW) - 1);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: this.items.length - 1 }[event.key];
     if (to === undefined || !this.items.length) return;

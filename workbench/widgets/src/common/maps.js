@@ -15,7 +15,8 @@ export function greyed(image) {
 }
 
 // A picture and what lies over it, either may be missing; `size` holds without a picture, `side` is the least in pixels.
-export function paint(canvas, picture, layer, size, side = 480) {
+// What is against is hatched, so that its sign is not told by colour alone; lines, which are dashed, are not.
+export function paint(canvas, picture, layer, size, side = 480, { hatched = true } = {}) {
   const [width, height] = picture ? [picture.width, picture.height] : size;
   const factor = Math.max(1, Math.min(3, Math.ceil(side / Math.max(width, height))));
   canvas.width = width * factor;
@@ -23,7 +24,36 @@ export function paint(canvas, picture, layer, size, side = 480) {
   const ctx = canvas.getContext("2d");
   ctx.imageSmoothingQuality = "high";
   for (const one of [picture, layer]) if (one) ctx.drawImage(one, 0, 0, canvas.width, canvas.height);
+  if (layer && hatched) hatch(ctx, layer);
   return ctx;
+}
+
+// Fine lines over the blue of a painted map, as strong as the blue is.
+function hatch(ctx, layer) {
+  const { width, height } = ctx.canvas, mask = new OffscreenCanvas(layer.width, layer.height), over = new OffscreenCanvas(width, height);
+  const pixels = layer.getContext("2d").getImageData(0, 0, layer.width, layer.height), data = pixels.data;
+  let isAny = false;
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 2] <= data[i]) data[i + 3] = 0;
+    else isAny ||= data[i + 3] > 0;
+  }
+  if (!isAny) return;
+  mask.getContext("2d").putImageData(pixels, 0, 0);
+  const lines = over.getContext("2d"), step = Math.max(6, Math.round(width / 30));
+  // A light line beside each dark one: one of them stands out on any blue.
+  for (const [ink, shift] of [["rgba(6,34,78,0.65)", 0], ["rgba(255,255,255,0.4)", 0.2]]) {
+    lines.strokeStyle = ink;
+    lines.lineWidth = step * 0.14;
+    lines.beginPath();
+    for (let x = -height + shift * step; x < width; x += step) {
+      lines.moveTo(x, height);
+      lines.lineTo(x + height, 0);
+    }
+    lines.stroke();
+  }
+  lines.globalCompositeOperation = "destination-in";
+  lines.drawImage(mask, 0, 0, width, height);
+  ctx.drawImage(over, 0, 0);
 }
 
 // What the colours mean: from -limit to limit, without those of a sign that is not shown.
@@ -33,7 +63,7 @@ export function drawScale(node, limit, words, { strength = 0.75, sign = "both" }
     return `${off ? "transparent" : heatCss(t, strength)} ${5 * i}%`;
   });
   replace(node,
-    h("div", { class: "wb-scale-bar", style: { backgroundImage: `linear-gradient(to right, ${stops.join(", ")})` } }),
+    h("div", { class: "wb-scale-bar", style: { backgroundImage: `linear-gradient(to right, ${stops.join(", ")})` } }, sign === "positive" ? null : h("i", { class: "wb-scale-hatch" })),
     h("div", { class: "wb-scale-ends" }, h("span", {}, limit ? number(-limit) : ""), h("span", {}, "0"), h("span", {}, limit ? signed(limit) : "")),
     h("div", { class: "wb-scale-note", title: words }, words));
 }

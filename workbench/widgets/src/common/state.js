@@ -43,6 +43,11 @@ export class State {
     return Object.keys(changed).length + Object.keys(said).length > 0;
   }
 
+  // Whether a choice leads somewhere: on a page without a kernel only to what was recorded in it.
+  leadsOn(values) {
+    return this.get("status") !== "still" || (this.model.isRecorded?.(values) ?? true);
+  }
+
   // What lies under the pointer: for the other widgets; for Python only if someone there listens.
   hover(id) {
     if (this.twin.put("hover", id, this) && this.model.get("_wants_hover")) this.tellHover(id);

@@ -1,5 +1,5 @@
 // HeatmapViewer: one picture, its relevance, its outputs and its leading components.
-import { address, array, bitmap, button, choice, css, drawScale, empty, greyed, grouped, h, inWords, nameOf, number, paced, paint, percent, plural, replace, rove, sampleSteps, segmented, set, shell, slider, thumb, AGAINST, FOR } from "../common/index.js";
+import { address, array, bitmap, button, choice, css, drawScale, empty, greyed, grouped, h, inWords, nameOf, number, paced, paint, percent, plural, replace, rove, sampleSteps, segmented, set, shell, slider, switchOff, thumb, AGAINST, FOR, NEEDS_SESSION } from "../common/index.js";
 import { outline, painted } from "./maps.js";
 import { keyed, regionOver } from "./region.js";
 
@@ -17,9 +17,10 @@ function render({ model, el }) {
   const shownBitmap = { key: null, image: null, grey: null };
 
   // Tools --------------------------------------------------------------------------------------------------------------
-  const steps = sampleSteps(frame);
+  const steps = sampleSteps(frame, { ownOnly: true });
+  const isStill = () => state.get("status") === "still";
   const sign = segmented("Sign", [{ value: "both", text: "±", title: "For and against" }, { value: "positive", text: "+", title: "Only for the output" }, { value: "negative", text: "−", title: "Only against the output" }], (value) => state.put({ sign: value }));
-  const scale = segmented("Scale", [{ value: "image", text: "Each", title: "Each map on its own scale" }, { value: "shared", text: "Shared", title: "All maps on the scale of all relevance" }], (value) => state.put({ scale: value }));
+  const scale = segmented("Scale", [{ value: "image", text: "Each", title: "Each map on its own scale" }, { value: "shared", text: "Shared", title: "Maps of one rule, through a component or for other outputs, on the scale of all relevance. Other methods have units, and scales, of their own" }], (value) => state.put({ scale: value }));
   const sendOpacity = paced(60, (value) => state.put({ opacity: value }));
   const opacity = slider("Opacity", { min: 0, max: 1, step: 0.05, format: (v) => percent(v), oninput: (v) => { local.opacity = v; drawPanes(); sendOpacity(v); }, onchange: (v) => sendOpacity.now(v) });
   const toggle = button("more", "More ways to look", () => { local.more = more.hidden; drawMore(); }, { "aria-expanded": "false" });
@@ -31,18 +32,19 @@ function render({ model, el }) {
   const threshold = slider("Hide below", { min: 0, max: 1, step: 0.05, format: (v) => percent(v), oninput: (v) => { local.threshold = v; drawPanes(); sendThreshold(v); }, onchange: (v) => sendThreshold.now(v) });
   const style = segmented("Draw", [{ value: "colour", text: "Colours" }, { value: "contour", text: "Lines", title: "Lines of equal relevance, smoothed" }], (value) => state.put({ contour: value === "contour" }));
   const compare = choice("Compare with", (name) => { if (name) state.put({ methods: [...(state.get("methods") || []), name] }); drawMore(); });
+  const also = choice("Also explain", (value) => { if (value) state.put({ targets: [...(state.get("targets") || []), value] }); drawMore(); });
   const masks = tick("Masks", "Outlines of the data set's masks", (on) => state.put({ show_masks: on }));
   const random = tick("Random weights", "Sanity check: the same map from the model with random weights", (on) => state.put({ show_random: on }));
-  const more = h("div", { class: "wb-heat-more", hidden: true, role: "group", "aria-label": "More ways to look" }, style.node, threshold.node, compare.node, random.node, masks.node);
+  const more = h("div", { class: "wb-heat-more", hidden: true, role: "group", "aria-label": "More ways to look" }, style.node, threshold.node, also.node, compare.node, random.node, masks.node);
 
   function tick(text, title, onchange) {
     const input = h("input", { type: "checkbox", onchange: () => onchange(input.checked) });
-    return { node: h("label", { class: "wb-tick", title }, input, text), update: (on) => (input.checked = on) };
+    return { node: h("label", { class: "wb-tick", title }, input, text), input, update: (on) => (input.checked = on) };
   }
 
   function drawMore() {
-    const methods = state.get("methods") || [];
-    const isUsed = methods.length || state.get("threshold") > 0 || state.get("contour") || state.get("show_random");
+    const methods = state.get("methods") || [], targets = state.get("targets") || [];
+    const isUsed = methods.length || targets.length || state.get("threshold") > 0 || state.get("contour") || state.get("show_random");
     more.hidden = !(local.more || isUsed);
     set(toggle, { "aria-expanded": String(!more.hidden), "aria-pressed": String(!more.hidden) });
     threshold.update(state.get("threshold"));
@@ -52,6 +54,13 @@ function render({ model, el }) {
     masks.node.hidden = !(state.get("picture")?.masks || []).length;
     const left = (state.get("explainers") || []).slice(1).filter((name) => !methods.includes(name));
     compare.update([{ value: "", text: left.length ? "choose …" : "no others" }, ...left.map((name) => ({ value: name, text: name.replaceAll("_", " ") }))], "");
+    const outputs = state.get("outputs") || {}, others = outputs.sample === state.get("sample") ? outputs.top.filter((o, i) => !(i === 0 && target() === "top")).map((o) => [`logit:${o.class_}`, o.name || `class ${o.class_}`]) : [];
+    const open = others.filter(([value]) => value !== target() && !targets.includes(value));
+    also.update([{ value: "", text: open.length ? "choose …" : "no others" }, ...open.map(([value, text]) => ({ value, text }))], "");
+    // Without a session only what has come along can be shown, or be hidden again.
+    const off = isStill() ? NEEDS_SESSION : "";
+    for (const one of [compare.select, also.select, layer.select]) switchOff(one, off);
+    switchOff(random.input, fits(state.get("random")) || state.get("show_random") ? "" : off);
   }
 
   // Body ---------------------------------------------------------------------------------------------------------------
@@ -173,10 +182,12 @@ function render({ model, el }) {
     drawRegions();
   }
 
-  // Panes of other methods and of the model with random weights, each on its own scale: their units differ.
+  // Panes of other targets, which may share the scale; of other methods and of the model with random weights, each on
+  // its own: their units differ.
   function drawBeside() {
     const compared = state.get("compared") || {}, methods = state.get("methods") || [];
-    const wanted = [...methods, ...(state.get("show_random") ? [RANDOM] : [])];
+    const targeted = state.get("targeted") || {}, targets = state.get("targets") || [], heat = state.get("heat") || {};
+    const wanted = [...targets, ...methods, ...(state.get("show_random") ? [RANDOM] : [])];
     for (const [name, one] of beside) {
       if (wanted.includes(name)) continue;
       one.node.remove();
@@ -187,10 +198,11 @@ function render({ model, el }) {
       const one = beside.get(name);
       panes.append(one.node);
       const isRandom = name === RANDOM, random = state.get("random") || {};
-      const given = isRandom ? (fits(random) ? random : null) : fits(compared) ? (compared.maps || []).find((map) => map.rule === name) : null;
-      const close = () => (isRandom ? state.put({ show_random: false }) : state.put({ methods: methods.filter((other) => other !== name) }));
-      replace(one.heading, h("strong", {}, isRandom ? "Random weights" : name.replaceAll("_", " ")), button("close", "Close this map", close, { class: "wb-button wb-icon-only wb-bare" }));
-      drawMap(one, given, shownBitmap.grey, given?.bulk, "own");
+      const isTarget = targets.includes(name), isShared = isTarget && state.get("scale") === "shared" && fits(heat);
+      const given = isTarget ? (fits(targeted) ? (targeted.maps || []).find((map) => map.target === name) : null) : isRandom ? (fits(random) ? random : null) : fits(compared) ? (compared.maps || []).find((map) => map.rule === name) : null;
+      const close = () => (isTarget ? state.put({ targets: targets.filter((other) => other !== name) }) : isRandom ? state.put({ show_random: false }) : state.put({ methods: methods.filter((other) => other !== name) }));
+      replace(one.heading, isTarget ? h("span", {}, "For ") : null, h("strong", {}, isTarget ? given?.name || name : isRandom ? "Random weights" : name.replaceAll("_", " ")), button("close", "Close this map", close, { class: "wb-button wb-icon-only wb-bare" }));
+      drawMap(one, given, shownBitmap.grey, isShared ? heat.bulk : given?.bulk, isShared ? "shared" : isTarget ? "own" : "units");
       if (given && isRandom) {
         const rho = given.correlation;
         const verdict = rho === null ? "one of the maps is constant" : Math.abs(rho) > 0.5 ? "the map hardly depends on what was learnt" : "the map depends on what was learnt";
@@ -212,13 +224,13 @@ function render({ model, el }) {
     const layer = painted(given, limit, { sign: which, opacity: strength, threshold: local.threshold ?? state.get("threshold"), contour: state.get("contour") });
     put(pane.canvas, local.plain ? shownBitmap.image : grey, local.plain ? null : layer, [width, height]);
     set(pane.canvas, { "aria-label": `Map of ${given.component || "all relevance"} for ${given.name || given.target}, ${inWords(given, codes, width, height)}` });
-    const own = !given.limit ? "no relevance" : kind === "shared" ? "on the scale of all relevance" : "on its own scale";
+    const own = !given.limit ? "no relevance" : kind === "shared" ? "on the scale of all relevance" : kind === "units" ? "in its own units" : "on its own scale";
     drawScale(pane.legend, limit, `${own}${given.limit > 1.001 * limit ? `, peak ${number(given.limit)}` : ""}`, { strength, sign: which });
   }
 
   // With the outlines of masks, where they are wanted.
   function put(canvas, picture, layer, size) {
-    const ctx = paint(canvas, picture, layer, size, 560), known = state.get("picture") || {};
+    const ctx = paint(canvas, picture, layer, size, 560, { hatched: !state.get("contour") }), known = state.get("picture") || {};
     if (state.get("show_masks") && !local.plain && known.sample === state.get("sample")) outline(ctx, known.masks || [], canvas.width, canvas.height);
   }
 
@@ -246,9 +258,10 @@ function render({ model, el }) {
     const heat = state.get("heat") || {};
     const rows = given.top.map((o, i) => row(o, i === 0 ? "top" : `logit:${o.class_}`, chosen === `logit:${o.class_}` || (i === 0 && chosen === "top")));
     if (!known) rows.push(row({ name: fits(heat) ? heat.name || chosen : chosen, logit: fits(heat) ? heat.score : null, probability: null, class_: "" }, chosen, true));
+    for (const one of rows) if (one.getAttribute("aria-checked") !== "true" && !state.leadsOn({ target: one.dataset.target })) switchOff(one, NEEDS_SESSION);
     replace(outputs, rows);
     function row(o, value, on) {
-      return h("button", { type: "button", class: "wb-output", role: "radio", "aria-checked": String(on), tabIndex: on ? 0 : -1, title: `class ${o.class_}: ${o.name}`, onclick: () => state.put({ target: value }) },
+      return h("button", { type: "button", class: "wb-output", role: "radio", "aria-checked": String(on), "data-target": value, tabIndex: on ? 0 : -1, title: `class ${o.class_}: ${o.name}`, onclick: () => state.put({ target: value }) },
         h("span", { class: "wb-output-name" }, o.name || `class ${o.class_}`),
         h("span", { class: "wb-output-bar" }, h("i", { style: { width: `${100 * (o.probability ?? 0)}%` } })),
         h("span", { class: "wb-output-number" }, o.probability === null ? "" : percent(o.probability, o.probability < 0.1 ? 1 : 0)),
@@ -325,16 +338,16 @@ function render({ model, el }) {
   }
 
   state.on("picture", () => { drawPicture(); drawMore(); });
-  state.on(["methods", "compared", "show_random", "random", "contour", "show_masks", "explainers"], () => { drawMore(); drawPanes(); });
+  state.on(["methods", "targets", "targeted", "compared", "show_random", "random", "contour", "show_masks", "explainers"], () => { drawMore(); drawPanes(); });
   state.on("threshold", () => { local.threshold = null; drawMore(); drawPanes(); });
   state.on(["region", "inside"], () => { drawRegions(); drawStrip(); });
   const watch = new ResizeObserver(() => drawRegions());
   watch.observe(root);
-  state.on(["sample", "target"], draw);
+  state.on(["sample", "target"], () => { drawMore(); draw(); });
   state.on(["sign", "scale", "conditional"], drawPanes);
   state.on("opacity", () => { local.opacity = null; opacity.update(state.get("opacity")); drawPanes(); });
   state.on("heat", () => { drawPanes(); drawFigures(); drawOutputs(); });
-  state.on("outputs", drawOutputs);
+  state.on("outputs", () => { drawOutputs(); drawMore(); });
   state.on(["strip", "layer", "layers"], drawStrip);
   state.on("component", () => { drawPanes(); markComponent(); if (!(state.get("strip") || {}).layer) drawStrip(); });
   state.on("labels", () => { if (content.isConnected) { drawPanes(); drawStrip(); } });

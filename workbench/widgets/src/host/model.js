@@ -32,6 +32,11 @@ export class Model {
     this.link.send(this, content, buffers);
   }
 
+  // Whether there is something to show for these values, on a page that knows.
+  isRecorded(values) {
+    return this.link.has ? this.link.has(this, values) : true;
+  }
+
   on(name, call) {
     if (!this.calls.has(name)) this.calls.set(name, new Set());
     this.calls.get(name).add(call);

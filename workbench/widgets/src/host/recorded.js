@@ -50,6 +50,15 @@ export class Recorded {
     if (message !== this.model.get("message")) this.model.put({ message });
   }
 
+  // Whether anything was recorded for the present state with these values in it.
+  has(model, values) {
+    for (const table of this.tables.values()) {
+      if (!table.names.some((name) => name in values)) continue;
+      if (table.found.has(canonical(table.names.map((name) => (name in values ? values[name] : model.get(name)) ?? null)))) return true;
+    }
+    return false;
+  }
+
   send(model, { kind, id, body }) {
     const found = this.answers.get(canonical([kind, body]));
     const head = { kind: "answer", to: id, part: 0, of: 1 };

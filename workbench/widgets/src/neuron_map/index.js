@@ -1,8 +1,8 @@
 // NeuronMap: points on a plane, their legend, their list, their neighbours, and how all follow the traits.
 import { array, button, choice, empty, grouped, h, inks, number, paced, plural, replace, segmented, set, settled, shell, slider, uid } from "../common/index.js";
+import { gestures, rows as rowsOf } from "../common/gestures.js";
 import { List } from "../common/list.js";
 import { Data } from "./data.js";
-import { gestures, rows as rowsOf } from "./gestures.js";
 import { Legend, titled, words } from "./legend.js";
 import { PointMap } from "./map.js";
 import { Panels } from "./panels.js";
@@ -14,6 +14,7 @@ const KEYS = [
   ["Alt", "take from the set"], ["Shift-drag", "draw a box whatever the tool"], ["double click", "come close and open the card"], ["Enter on the selected", "open the card"],
   ["arrows", "go to the next point in a direction"], ["Shift-arrows", "move the map"], ["Esc", "clear the set"],
 ];
+const SYMBOLS_UP_TO = 20_000;
 const TOOLS = [
   { value: "move", text: "Move", title: "Drag to move the map" }, { value: "lasso", text: "Lasso", title: "Drag around points" },
   { value: "box", text: "Box", title: "Drag a box over points" }, { value: "brush", text: "Brush", title: "Paint over points" },
@@ -38,7 +39,7 @@ function render({ model, el }) {
   const caption = h("div", { class: "wb-map-caption" });
   const stage = h("div", { class: "wb-stage wb-dimmable" }, below, canvas, caption, zoom, tip);
   const legend = new Legend({ onfilter: setFilter });
-  const list = new List({ label: "List of points", onselect: (i, event) => fromList(i, event), onhover: (i) => point(i), row: listRow });
+  const list = new List({ label: "List of points", onselect: (i, event) => fromList(i, event), onopen: (i) => open(i), onhover: (i) => point(i), row: listRow });
   list.onsight = (items) => { if (thumbs.isAvailable) thumbs.wantLoose(items); drawThumbs(); };
   const orderWord = h("span", { class: "wb-order" });
   const panels = new Panels({ list, order: orderWord, onopen: (name) => name === "points" && list.draw() });
@@ -157,7 +158,12 @@ function render({ model, el }) {
     const dark = root.dataset.theme === "dark";
     colour = data.colour(state.get("color_by"), state.get("palette"), dark);
     size = data.size(state.get("size_by"));
-    symbol = data.symbol(state.get("symbol_by"));
+    // Groups are told apart by symbols too, unless another column has them, or points are so many that only the graphics
+    // card draws them, which has none.
+    const isByGroups = !state.get("symbol_by") && colour.column?.kind === "category" && data.n <= SYMBOLS_UP_TO && state.get("_renderer") !== "webgl";
+    symbol = data.symbol(isByGroups ? colour.column.name : state.get("symbol_by"));
+    const [first] = symbolBy.select.options;
+    if (first) first.text = isByGroups ? "as the groups" : "all alike";
     colourBy.select.value = state.get("color_by");
     sizeBy.select.value = state.get("size_by");
     symbolBy.select.value = state.get("symbol_by");
@@ -337,8 +343,14 @@ function render({ model, el }) {
 
   gestures(map, canvas, {
     tool: () => state.get("tool"), pick, toggle: toggleMember, extend, choose, members: () => map.members, hover,
-    leave: () => hideTip(), say: (i) => frame.say(sentence(i)), open: (i, comesClose = true) => { pick(i); state.open(ONE === "sample" ? "heatmap" : "card"); if (comesClose) map.glideTo(i, Math.max(map.view.s * 2.5, map.fitting * 4)); },
+    leave: () => hideTip(), say: (i) => frame.say(sentence(i)), open,
   });
+
+  function open(i, comesClose = true) {
+    pick(i);
+    state.open(ONE === "sample" ? "heatmap" : "card");
+    if (comesClose) map.glideTo(i, Math.max(map.view.s * 2.5, map.fitting * 4));
+  }
 
   // A point is pointed at from beside the map
   function point(i) {

@@ -30,9 +30,11 @@ export class Legend {
   load({ column, scale }, size, symbol, filter, inks) {
     Object.assign(this, { column, scale, filter });
     this.colour.hidden = !column;
-    if (column) this.loadColour(filter[column.name]);
+    // Symbols of the groups that colour them stand on the groups' own chips.
+    const isOfGroups = Boolean(symbol) && symbol.column === column;
+    if (column) this.loadColour(filter[column.name], isOfGroups ? inks : null);
     this.loadSize(size, inks);
-    this.loadSymbol(symbol, inks);
+    this.loadSymbol(isOfGroups && scale.kind === "category" ? null : symbol, inks);
     const others = Object.entries(filter).filter(([name]) => name !== column?.name);
     this.others.hidden = !others.length;
     replace(this.others, others.map(([name, wanted]) => h("span", { class: "wb-chip wb-chip-filter" },
@@ -40,13 +42,13 @@ export class Legend {
       button("close", `Do not filter by ${words(name)}`, () => this.onfilter(name, null, true), { class: "wb-button wb-icon-only wb-bare" }))));
   }
 
-  loadColour(wanted) {
+  loadColour(wanted, inks) {
     const { column, scale } = this, isGroups = scale.kind === "category";
     this.name.textContent = titled(column);
     this.numbers.hidden = isGroups;
     this.groups.hidden = !isGroups;
     this.colour.classList.toggle("wb-legend-wide", isGroups);
-    if (isGroups) return this.loadGroups(wanted);
+    if (isGroups) return this.loadGroups(wanted, inks);
     this.low.textContent = (scale.isCut[0] ? "≤ " : "") + number(scale.low);
     this.high.textContent = (scale.isCut[1] ? "≥ " : "") + number(scale.high);
     set(this.low, { title: `smallest ${number(column.low)}` });
@@ -82,19 +84,21 @@ export class Legend {
     this.ramp.style.setProperty("--to", `${at[1]}%`);
   }
 
-  loadGroups(wanted) {
+  // With `inks` each group has its symbol.
+  loadGroups(wanted, inks) {
+    const mark = (code, at) => (inks ? swatch(Math.min(at, 7), 5, css(code)) : h("i", { style: { background: css(code) } }));
     const { scale, column } = this, shown = scale.order.slice(0, 8), chosen = new Set(wanted || []);
-    const chips = shown.map((code) => {
+    const chips = shown.map((code, at) => {
       const name = column.names?.[code] ?? String(code), on = chosen.has(name);
       const choose = () => {
         if (!chosen.delete(name)) chosen.add(name);
         this.onfilter(column.name, chosen.size ? [...chosen] : null, true);
       };
       return h("button", { type: "button", class: "wb-chip", "aria-pressed": String(on), title: `${name}: ${grouped(column.sizes.get(code))}. Show these alone`, onclick: choose },
-        h("i", { style: { background: css(scale.of(code)) } }), h("span", {}, name), h("b", {}, grouped(column.sizes.get(code))));
+        mark(scale.of(code), at), h("span", {}, name), h("b", {}, grouped(column.sizes.get(code))));
     });
     const rest = scale.order.slice(8), count = rest.reduce((sum, code) => sum + column.sizes.get(code), 0);
-    replace(this.groups, chips, rest.length ? h("span", { class: "wb-chip wb-chip-rest" }, h("i", { style: { background: css(scale.colour(-1)) } }), h("span", {}, `other: ${rest.length} groups`), h("b", {}, grouped(count))) : null);
+    replace(this.groups, chips, rest.length ? h("span", { class: "wb-chip wb-chip-rest" }, mark(scale.colour(-1), 7), h("span", {}, `other: ${rest.length} groups`), h("b", {}, grouped(count))) : null);
   }
 
   loadSize(size, inks) {
@@ -102,7 +106,7 @@ export class Legend {
     if (!size) return replace(this.size);
     const marks = [0, (SIZES - 1) / 2, SIZES - 1].map((step) => {
       const r = 4.5 * (0.55 + (1.35 * step) / (SIZES - 1)), value = size.low + (step / (SIZES - 1)) * (size.high - size.low);
-      return h("span", { class: "wb-key" }, swatch(0, r, inks), number(value));
+      return h("span", { class: "wb-key" }, swatch(0, r, inks.ink2), number(value));
     });
     replace(this.size, h("span", { class: "wb-label" }, `size: ${size.column.is_signed ? "distance of " : ""}${titled(size.column)}${size.column.is_signed ? " from 0" : ""}`), marks);
   }
@@ -110,7 +114,7 @@ export class Legend {
   loadSymbol(symbol, inks) {
     this.symbol.hidden = !symbol;
     if (!symbol) return replace(this.symbol);
-    const keys = symbol.labels.map((label, i) => h("span", { class: "wb-key", title: `${SYMBOLS[i]}: ${label}` }, swatch(i, 5, inks), h("span", { class: "wb-key-text" }, label)));
+    const keys = symbol.labels.map((label, i) => h("span", { class: "wb-key", title: `${SYMBOLS[i]}: ${label}` }, swatch(i, 5, inks.ink2), h("span", { class: "wb-key-text" }, label)));
     replace(this.symbol, h("span", { class: "wb-label" }, `symbol: ${titled(symbol.column)}`), keys);
   }
 }
@@ -125,12 +129,12 @@ function said(wanted) {
 export const titled = (column) => column.title || words(column.name);
 export const words = (name) => name.replaceAll("_", " ");
 
-function swatch(symbol, r, inks) {
+function swatch(symbol, r, ink) {
   const ratio = 2, side = 20, canvas = h("canvas", { class: "wb-swatch", width: side * ratio, height: side * ratio, "aria-hidden": "true" });
   const ctx = canvas.getContext("2d");
   ctx.scale(ratio, ratio);
   trace(ctx, symbol, side / 2, side / 2, r);
-  ctx.fillStyle = inks.ink2;
+  ctx.fillStyle = ink;
   ctx.fill();
   return canvas;
 }

@@ -1,8 +1,8 @@
-// Hands on the map: moving, zooming, pointing, drawing a lasso, box or brush, and walking by keys.
-// Click sets, Ctrl toggles, Shift extends, Alt subtracts, a drawn shape replaces, Escape clears, double click comes near.
+// Hands on a map or board: moving, zooming, pointing, drawing a lasso, box or brush, and walking by keys.
+// Click sets, Ctrl toggles, Shift extends, Alt subtracts, a drawn shape replaces, Escape clears, double click comes near and opens.
 const BRUSH = 22; // radius in pixels
 
-export function gestures(map, canvas, { tool, pick, toggle, extend, choose, members, hover, leave, say, open }) {
+export function gestures(map, canvas, { tool, pick, toggle, extend, choose, members, hover, leave, say, open, farthest = 0.85 }) {
   const fingers = new Map();
   let from = null, moved = false, isArmed = false, enteredAt = 0, scrolledAt = 0;
   const at = (event) => {
@@ -11,7 +11,7 @@ export function gestures(map, canvas, { tool, pick, toggle, extend, choose, memb
   };
   const way = (event) => (event.altKey ? "subtract" : event.shiftKey || event.ctrlKey || event.metaKey ? "add" : "replace");
 
-  canvas.addEventListener("pointerenter", () => { enteredAt = performance.now(); isArmed = false; map.wake(); });
+  canvas.addEventListener("pointerenter", () => { enteredAt = performance.now(); isArmed = false; map.wake?.(); });
   canvas.addEventListener("pointerleave", () => { isArmed = false; if (!fingers.size) leave(); });
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button > 1) return;
@@ -93,7 +93,7 @@ export function gestures(map, canvas, { tool, pick, toggle, extend, choose, memb
   canvas.addEventListener("wheel", (event) => {
     const pinch = event.ctrlKey || event.metaKey, out = event.deltaY > 0;
     if (!pinch && !isArmed) return void (scrolledAt = performance.now());
-    if (!pinch && out && map.view.s <= map.fitting * 0.85) return; // nothing farther out: the page may scroll on
+    if (!pinch && out && map.view.s <= map.fitting * farthest) return; // nothing farther out: the page may scroll on
     event.preventDefault();
     const pixels = event.deltaY * (event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1);
     map.zoom(Math.exp(-Math.max(-120, Math.min(120, pixels)) * (pinch ? 0.01 : 0.0022)), ...at(event));
@@ -126,7 +126,7 @@ export function gestures(map, canvas, { tool, pick, toggle, extend, choose, memb
     } else return;
     event.preventDefault();
   });
-  canvas.addEventListener("focus", () => { map.wake(); map.draw(); });
+  canvas.addEventListener("focus", () => { map.wake?.(); map.draw(); });
   canvas.addEventListener("blur", () => map.draw());
 }
 
