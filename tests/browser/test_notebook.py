@@ -117,6 +117,23 @@ def test_a_busy_kernel_does_not_freeze_the_page(lab, page):
     assert name.replace(" ", "/") in lab.run_cell(page, "s.selection.component, card.component")
 
 
+def test_answers_go_on_while_a_cell_runs_where_the_kernel_has_subshells(lab, page):
+    version = lab.run_cell(page, "import ipykernel; s.selection.components = (); ipykernel.version_info[0]")
+    if int(version.strip().splitlines()[-1]) < 7:
+        pytest.skip("this kernel has no subshells")
+    shown = """() => [...document.querySelectorAll('.wb-card .wb-ref')].map(one => one.dataset.sample).join()"""
+    lab.run_cell(page, "time.sleep(6); print('slept')", wait=False)
+    page.wait_for_selector(".jp-InputPrompt:has-text('[*]')")
+    for i in (1, 4, 6):  # each from the kernel: its references, its heatmap
+        before, row = page.evaluate(shown), page.locator(".wb-atlas .wb-row").nth(i)
+        row.click()
+        page.wait_for_function(f"before => ({shown})() && ({shown})() !== before", arg=before, timeout=3000)
+    name = row.locator(".wb-row-name").inner_text()
+    assert page.locator(".jp-InputPrompt:has-text('[*]')").count() == 1, "the cell ended before the answers came"
+    lab.wait_idle(page)
+    assert name.replace(" ", "/") in lab.run_cell(page, "card.references['component']")
+
+
 def test_a_burst_ends_on_the_last_value(lab, page):
     page.evaluate(
         """async () => {

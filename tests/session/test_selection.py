@@ -121,6 +121,19 @@ def test_hovering_is_wanted_while_someone_observes_it(selection):
     assert not selection.wants_hover
 
 
+def test_hovering_is_heard_of_with_its_page_and_without_being_asked_for(selection):
+    seen = []
+    undo = selection.on_hover(lambda target, page: seen.append((target, page)))
+    assert not selection.wants_hover
+    selection.hover = 3
+    selection.set(hover="bn2/unit/4", page="left")
+    selection.set(hover="bn2/unit/4", page="right")  # no change
+    selection.hover = None
+    undo()
+    selection.hover = 5
+    assert seen == [(3, ""), ("bn2/unit/4", "left"), (None, "")]
+
+
 def test_linked_selections_do_not_ring(selection):
     other, rounds = Selection(), []
 

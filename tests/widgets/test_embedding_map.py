@@ -20,6 +20,7 @@ from workbench.core.errors import (
 from workbench.testing.fake_session import FakeSession
 from workbench.testing.widget_suite import Page, WidgetSuite, lenient
 from workbench.widgets import NeuronMap, class_column, wire
+from workbench.widgets.map_still import _sizes
 from workbench.widgets.points import blocks, check_filter, plain_map
 from workbench.widgets.scatter import colours_of
 
@@ -302,9 +303,22 @@ def test_filters_have_a_normal_form():
         check_filter([1, 2])
 
 
-def test_words_have_no_size_and_boxes_have_four_sides(widget):
-    with pytest.raises(BadValueError, match="sized by numbers"):
-        widget.size_by = "class"
+def test_words_size_points_by_how_many_share_them():
+    kinds = np.array(["a"] * 6 + ["b"] * 2 + ["c"] * 4)
+    widget = NeuronMap(
+        position=np.random.default_rng(0).random((12, 2)),
+        columns={"kind": kinds, "cluster": np.array([0] * 5 + [1] * 4 + [-1] * 3)},
+        size_by="kind",
+    )
+    share = dict(zip(kinds, _sizes(widget.map, "kind"), strict=True))
+    assert share == {"a": 1.0, "b": 0.0, "c": 0.5}
+    assert _sizes(widget.map, "cluster").tolist() == [1.0] * 5 + [0.0] * 7  # what is in no group is small
+    assert len(set(_sizes(plain_map(np.zeros((3, 2)), {"kind": np.array(["x"] * 3)})[0], "kind"))) == 1
+    assert widget.snapshot().pictures
+    widget.close()
+
+
+def test_boxes_have_four_sides_and_neighbours_an_end(widget):
     with pytest.raises(BadValueError, match="left, bottom, right, top"):
         widget.view_box = [0, 0, 1]
     with pytest.raises(Exception, match="30"):
@@ -441,9 +455,11 @@ def test_larger_maps_are_handed_over_and_ids_stay_in_step(widget, session, monke
         with pytest.raises(WorkbenchError, match="jupyter-scatter"):
             widget.to_jscatter()
     monkeypatch.setitem(sys.modules, "jscatter", types.SimpleNamespace(Scatter=Scatter))
-    widget.color_by = "cluster"
+    widget.color_by, widget.size_by = "cluster", "class"
     widget.select(["bn2/unit/4", "bn2/unit/9"])
     scatter = widget.to_jscatter(height=300)
+    sizes = scatter.given["data"].groupby("class", observed=True)[scatter.given["size_by"]].agg(["size", "min", "max"])
+    assert (sizes["size"] == sizes["min"]).all() and (sizes["size"] == sizes["max"]).all()
     assert (scatter.given["x"], scatter.given["color_by"], scatter.given["height"]) == ("x", "cluster_name", 300)
     assert len(scatter.given["data"]) == 300 and scatter.widget.selection.tolist() == [4, 9]
     scatter.widget.selection = np.array([1, 2, 5])

@@ -493,6 +493,25 @@ def test_the_traits_alone_give_the_same_picture(chrome, session):
     widget.close()
 
 
+def test_words_size_points_by_how_many_share_them(chrome):
+    xy = np.stack([np.linspace(0.1, 0.9, 40), np.tile([0.3, 0.7], 20)], 1)
+    widget = NeuronMap(position=xy, columns={"kind": ["many"] * 32 + ["few"] * 8}, size_by="kind", show_list=False)
+    with WidgetPage(chrome, widget, width=900) as page:
+        size = page.page.locator(".wb-legend-size")
+        assert size.locator(".wb-label").inner_text() == "size: how many share kind"
+        assert size.locator(".wb-key").all_inner_texts() == ["8", "20", "32"]
+        by_size = page.page.locator(".wb-stage").screenshot()
+        choices = page.page.get_by_label("Size", exact=True)
+        assert choices.locator("option").all_inner_texts() == ["all alike", "kind"]
+        choices.evaluate("(node) => { node.value = ''; node.dispatchEvent(new Event('change')); }")
+        page.settle()
+        assert widget.size_by == "" and page.page.locator(".wb-stage").screenshot() != by_size
+        widget.size_by = "kind"
+        page.settle()
+        assert page.page.locator(".wb-stage").screenshot() == by_size and page.errors == []
+    widget.close()
+
+
 def test_an_exported_page_colours_by_all_columns_and_links(chrome, session, tmp_path):
     rng = np.random.default_rng(0)
     maps = ready(NeuronMap(session, "bn2", show_list=True), AtlasBrowser(session.atlas(), session=session))

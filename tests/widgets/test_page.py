@@ -118,6 +118,49 @@ def test_hovering_links_widgets_of_a_page_without_python(chrome, session):
         assert heard[-1] == left.table().index[4] and page.errors == []
 
 
+INK = """() => [...document.querySelectorAll('.wb-canvas')].map(c => c.toDataURL())"""
+
+
+def test_what_a_cell_points_at_is_marked_until_it_points_elsewhere(chrome, session):
+    left, right = (AtlasBrowser(session.atlas(), session=session, show_list=True) for _ in range(2))
+    left.wait(), right.wait()
+    with WidgetPage(chrome, left, right, width=1240) as page:
+        bare = page.frame.evaluate(INK)
+        page.page.locator(".wb-row").nth(3).hover()  # the page's own hovering, of which Python has not heard
+        page.settle()
+        mine = page.frame.evaluate(INK)
+        session.selection.hover = "bn2/unit/40"
+        page.settle()
+        marked = page.frame.evaluate(INK)
+        assert all(one not in (a, b) for one, a, b in zip(marked, bare, mine, strict=True))
+        session.selection.hover = None
+        page.settle()
+        assert page.frame.evaluate(INK) == bare and page.errors == []
+    left.close(), right.close()
+
+
+def test_hovering_crosses_frames_through_python_and_only_frames(chrome, session):
+    here, there, beside = (AtlasBrowser(session.atlas(), session=session, show_list=True) for _ in range(3))
+    here.wait(), there.wait(), beside.wait()
+    with (
+        WidgetPage(chrome, here, beside, width=1240, framed=True) as left,
+        WidgetPage(chrome, there, width=1240, framed=True) as right,
+    ):
+        assert left.page.frames[-1] == left.frame != left.page.main_frame
+        before = right.frame.evaluate(INK)
+        left.frame.locator(".wb-row").nth(3).hover()
+        left.settle(), right.settle()
+        assert session.selection.hover == here.table().index[3]
+        assert right.frame.evaluate(INK) != before and there._hover["id"] == here.table().index[3]
+        assert here._hover == beside._hover == {}  # that page has marked it itself
+        left.page.mouse.move(2, 2)
+        left.settle(), right.settle()
+        assert session.selection.hover is None and right.frame.evaluate(INK) == before
+        assert left.errors == right.errors == []
+    for widget in (here, there, beside):
+        widget.close()
+
+
 def test_a_burst_of_choices_ends_on_the_last_on_both_sides(page):
     page.page.locator('[aria-label="List"]').click()
     page.settle()

@@ -130,19 +130,21 @@ class Selection(traitlets.HasTraits):
             return self._checks["component" if isinstance(value, str) else "sample"](value)
         return self._checks[field](value)
 
-    def set(self, *, origin: str = "", **values: Any) -> bool:
+    def set(self, *, origin: str = "", page: str = "", **values: Any) -> bool:
         """Change one or more fields in one go, and say whether anything changed.
 
         Parameters
         ----------
         origin : str
             Who makes the change.
+        page : str
+            Name of the page that it comes from, if it comes from one.
         **values
             Fields and their new values. All are checked before the first is set.
         """
         checked = {field: self.check(field, value) for field, value in values.items()}
         before = self._count
-        with self._by(origin):
+        with self._by(origin, page):
             for field in FIELDS:
                 if field in checked:
                     setattr(self, field, checked[field])
@@ -210,14 +212,26 @@ class Selection(traitlets.HasTraits):
             self._hover_observers.remove(handler)
             self.wants_hover = bool(self._hover_observers)
 
+    def on_hover(self, call: Callable[[Any, str], None]) -> Callable[[], None]:
+        """Call `call(id, page)` when `hover` changes, until what is returned is called.
+
+        `page` is empty for changes made in Python. Unlike `observe` this asks no page to tell of hovering.
+        """
+
+        def heard(change: Any) -> None:
+            call(change["new"], getattr(self._made_by, "page", ""))
+
+        super().observe(heard, names="hover")
+        return lambda: super(Selection, self).unobserve(heard, names="hover")
+
     @contextlib.contextmanager
-    def _by(self, origin: str) -> Iterator[None]:
-        before = getattr(self._made_by, "name", "")
-        self._made_by.name = origin
+    def _by(self, origin: str, page: str) -> Iterator[None]:
+        before = getattr(self._made_by, "name", ""), getattr(self._made_by, "page", "")
+        self._made_by.name, self._made_by.page = origin, page
         try:
             yield
         finally:
-            self._made_by.name = before
+            self._made_by.name, self._made_by.page = before
 
     def __repr__(self) -> str:
         parts = [f"{field} {getattr(self, field)}" for field in ("component", "sample", "target") if self._has(field)]

@@ -371,10 +371,25 @@ class WidgetPage:
     dark : bool
     scale : float
         Device pixels per pixel.
+    framed : bool
+        Put them into a frame within the page, as some front ends do with each cell's output.
+
+    Attributes
+    ----------
+    page : playwright Page
+    frame : playwright Frame
+        Where the widgets are.
     """
 
     def __init__(
-        self, chrome: Any, *widgets: Any, width: int = 1200, height: int = 900, dark: bool = False, scale: float = 1
+        self,
+        chrome: Any,
+        *widgets: Any,
+        width: int = 1200,
+        height: int = 900,
+        dark: bool = False,
+        scale: float = 1,
+        framed: bool = False,
     ):
         self.context = chrome.new_context(
             viewport={"width": width, "height": height},
@@ -390,12 +405,15 @@ class WidgetPage:
         self.page.expose_function("fromPage", self._from_page)
         ground, ink = ("#111418", "#ddd") if dark else ("#ffffff", "#222")
         style = f"margin:16px;background:{ground};color:{ink};font:13px system-ui"
-        self.page.set_content(
+        if framed:
+            self.page.set_content("<!doctype html><iframe style='border:0;width:100%;height:95vh'></iframe>")
+        self.frame = self.page.frames[-1]
+        self.frame.set_content(
             f"<!doctype html><meta charset=utf-8><body style='{style}'>"
             f"<div id=board class='wb-board wb-board-{len(widgets)}'></div>"
         )
         for script in (_TIMERS, esm("host"), _LINK):
-            self.page.add_script_tag(content=script)
+            self.frame.add_script_tag(content=script)
         for widget in widgets:
             self._show(widget)
         self.settle()
@@ -418,7 +436,7 @@ class WidgetPage:
             "esm": script,
             "css": style,
         }
-        self.page.evaluate("([id, all]) => window.showWidget(id, all)", [widget.model_id, payload])
+        self.frame.evaluate("([id, all]) => window.showWidget(id, all)", [widget.model_id, payload])
 
     def _from_page(self, text: str) -> None:
         message = json.loads(text)
@@ -434,7 +452,7 @@ class WidgetPage:
             if data is None or data.get("method") == "echo_update":
                 continue
             sent = {"data": json.loads(json.dumps(data)), "buffers": [_coded(b) for b in buffers]}
-            self.page.evaluate("([id, message]) => window.fromPython(id, message)", [id_, sent])
+            self.frame.evaluate("([id, message]) => window.fromPython(id, message)", [id_, sent])
             count += 1
         return count
 
@@ -443,7 +461,7 @@ class WidgetPage:
         end, last = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < end:
             is_busy = self.pump() or any(w._pending for w in self.widgets.values())
-            if is_busy or self.page.evaluate("() => window.waiting.size"):
+            if is_busy or self.frame.evaluate("() => window.waiting.size"):
                 last = time.monotonic()
             if time.monotonic() - last > quiet:
                 return

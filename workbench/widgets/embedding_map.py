@@ -92,7 +92,7 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, ShowsLayer, SessionWidget):
     color_by = traitlets.Unicode("", help="Column that colours the points; empty for the first.").tag(
         sync=True, view=True
     )
-    size_by = traitlets.Unicode("", help="Column of numbers that sizes the points; empty for one size.").tag(
+    size_by = traitlets.Unicode("", help="Column that sizes the points, words by how many share them; empty for one size.").tag(
         sync=True, view=True
     )
     symbol_by = traitlets.Unicode("", help="Column that gives symbols; empty: groups if they colour, or circles.").tag(
@@ -253,8 +253,6 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, ShowsLayer, SessionWidget):
         name = proposal["value"]
         if name and self._facts:
             check.known("column", name, self._facts)
-            if proposal["trait"].name == "size_by" and self._facts[name]["kind"] != "number":
-                raise BadValueError(f"Points are sized by numbers; {name!r} holds words.", hint="Use symbol_by.")
         return name
 
     @traitlets.validate("filter")

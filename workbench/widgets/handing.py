@@ -34,7 +34,11 @@ def handed_over(widget: NeuronMap, **options: Any) -> Any:
     ids, many = list(frame.index), widget.follows[1]
     rows = {one: row for row, one in enumerate(ids)}
     color = "cluster_name" if widget.color_by == "cluster" and "cluster_name" in frame else widget.color_by
-    encoding = {"color_by": color or None, "size_by": widget.size_by or None}
+    size = widget.size_by
+    if size and (size == "cluster" or frame[size].dtype.kind not in "fiub"):  # words: by how many share them, as on the map
+        size = f"points that share {size}"
+        frame[size] = frame.groupby(widget.size_by, observed=True)[widget.size_by].transform("size")
+    encoding = {"color_by": color or None, "size_by": size or None}
     shown = {name: column for name, column in encoding.items() if column}
     scatter = jscatter.Scatter(data=frame.reset_index(drop=True), **{"x": "x", "y": "y", **shown, **options})
 

@@ -3,7 +3,8 @@
 The page has a twin of each selection (``src/common/twin.js``), through which widgets follow one another without the
 kernel. What the page changes it says with its name and a running number; what Python sends goes with the number heard
 last, so that the page drops what it has left behind already. Sets of more than `FEW` members travel as positions in a
-table that both sides know by its digest.
+table that both sides know by its digest. Where cells live in separate frames, each is a page of its own; there hovering
+goes from one to the others through here.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Linking(traitlets.HasTraits):
     _tables = traitlets.Dict(help="Digests of the tables that members are counted in.").tag(sync=True)
     _seen = traitlets.Dict(help="Last number heard of each page.").tag(sync=True)
     _wants_hover = traitlets.Bool(False, help="Whether Python listens to hovering.").tag(sync=True)
+    _hover = traitlets.Dict(help="What Python or another page points at: its id, and a number that grows.").tag(sync=True)
     _said = traitlets.Dict(help="From the page: its name, its number, and the fields it changed.").tag(sync=True)
 
     if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Linking(traitlets.HasTraits):
 
     def _follow(self) -> None:
         fields = list(self.follows)
+        self._pages: set[str] = set()  # that have spoken through this widget
         with self.hold_sync():
             self._group, self._follows, self._tables = self.shared.key, fields, dict(self.shared.tables)
             self._seen, self._wants_hover = self.shared.heard, self.shared.wants_hover
@@ -80,10 +83,17 @@ class Linking(traitlets.HasTraits):
                 with gate():
                     self._wants_hover = change["new"]
 
+        def point(target: Any, page: str) -> None:
+            # What a page points at it shows itself; the others hear of it where this widget is on one of them.
+            if not self._is_closed and (not page or self._pages - {page}):
+                with gate():
+                    self._hover = {"id": target, "number": self._hover.get("number", 0) + 1}
+
         if self.stands_for:
             traitlets.link((self, self.stands_for), (self, "value"))
         self.shared.observe(tell_hover, names="wants_hover")
         self._undo.append(lambda: self.shared.unobserve(tell_hover, names="wants_hover"))
+        self._undo.append(self.shared.on_hover(point))
         if fields:
             self.shared.observe(take, names=fields)
             self.observe(give, names=fields)
@@ -102,8 +112,9 @@ class Linking(traitlets.HasTraits):
         allowed = {*self.follows, "hover"}
         news = self.shared.hear(page, number, [field for field in values if field in allowed])
         self._seen = self.shared.heard
+        self._pages.add(page)
         if "hover" in news:
-            self.shared.set(origin=self.model_id, hover=values["hover"])
+            self.shared.set(origin=self.model_id, page=page, hover=values["hover"])
         return {field: values[field] for field in news if field != "hover"}
 
 

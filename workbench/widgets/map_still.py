@@ -75,10 +75,17 @@ def _on_layout(made: PointMap, *, is_preview: bool) -> list[str]:
 
 
 def _sizes(made: PointMap, name: str) -> np.ndarray | None:
-    """(point,) 0 to 1; two-sided quantities by how far from zero they are."""
+    """(point,) 0 to 1; two-sided quantities by how far from zero they are, words by how many share them."""
     if name not in made.columns:
         return None
-    values = np.asarray(made.columns[name], dtype=np.float64)
+    values = np.asarray(made.columns[name])
+    if name == "cluster" or values.dtype.kind not in "fiub":
+        _, group, count = np.unique(values, return_inverse=True, return_counts=True)
+        is_in_one = values >= 0 if name == "cluster" else np.ones(len(values), bool)
+        shared = count[group].astype(np.float64)
+        low, high = shared[is_in_one].min(initial=np.inf), shared[is_in_one].max(initial=0)
+        return np.where(is_in_one & (high > low), (shared - low) / max(high - low, 1.0), 0.0)
+    values = values.astype(np.float64)
     low, high, is_signed = scale_of(values)
     values, low = (np.abs(values), 0.0) if is_signed else (values, low)
     return np.clip((values - low) / ((high - low) or 1.0), 0, 1)

@@ -47,6 +47,9 @@ def test_columns_equal_their_definitions(ctx, atlas):
     np.testing.assert_allclose(columns["selectivity"], expected, atol=1e-6)
     np.testing.assert_array_equal(atlas.score_, columns["relevance"])
     assert columns["frequency"][14] == columns["selectivity"][14] == 0
+    alike = np.corrcoef(acts[:, :14].T) - 2 * np.eye(14)
+    np.testing.assert_allclose(columns["redundancy"][:14], alike.max(1), atol=1e-5)
+    assert columns["redundancy"][14] == 0 and columns["redundancy"][:14].min() > 0.9
 
 
 def test_relevance_per_class(ctx, atlas):

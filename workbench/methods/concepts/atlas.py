@@ -35,7 +35,8 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
     """Lay out a layer's components so that those which answer to the same samples lie together.
 
     **What it answers.** Which concepts a layer holds, shown by reference samples, and how much each matters: its
-    relevance for what the model predicted, how often it is active, and for which classes it is used.
+    relevance for what the model predicted, how often it is active, for which classes it is used, and how redundant it
+    is (its largest correlation with another component, over the samples; near 1 the other says the same).
 
     **When not to trust it.** Neighbours on the plane are a projection: look at `neighbours`, which uses the full space.
     On fewer than about a hundred originals, components that answer to the same one or two pictures look alike. Cluster
@@ -72,7 +73,7 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
         Mean relevance over the samples that were explained for a class; NaN rows where there was none.
     """
 
-    result_version = 4
+    result_version = 5
 
     def __init__(
         self,
@@ -115,6 +116,7 @@ class ConceptAtlas(Method, Describes, Embeds, Scores):
             rel, target = explained(relevances)
             self.class_relevance_ = class_means(rel, target, ctx.model.n_classes)
         columns = component_columns(acts, rel)
+        columns["redundancy"] = (1 - near.distance[:, 0]).astype(np.float32)
         columns["cluster"] = self._clusters(position)
         names = cluster_names(columns["cluster"], self.class_relevance_, ctx.class_names())
         references = ctx.references(self.layer, by="activation", k=self.k)

@@ -1,7 +1,7 @@
 // The traits of the model, what the widget shares with others on the page, and what must be undone when the view goes.
 import { paced } from "./dom.js";
 import { membersOf, packMembers } from "./members.js";
-import { pageName, same, twinOf } from "./twin.js";
+import { isFramed, pageName, same, twinOf } from "./twin.js";
 
 const SETS = new Set(["components", "samples"]);
 
@@ -21,6 +21,10 @@ export class State {
     this.undo.push(this.twin.listen((field, origin) => this.calls.get(field)?.forEach((call) => call(origin))));
     this.tellHover = paced(100, (hover) => this.say({ hover }));
     this.undo.push(() => this.tellHover.stop());
+    const point = () => this.twin.point(model.get("_hover")?.id ?? null);
+    model.on("change:_hover", point);
+    this.undo.push(() => model.off("change:_hover", point));
+    if (isFramed && model.get("_group")) this.introduce();
   }
 
   get(name) {
@@ -48,9 +52,15 @@ export class State {
     return this.get("status") !== "still" || (this.model.isRecorded?.(values) ?? true);
   }
 
-  // What lies under the pointer: for the other widgets; for Python only if someone there listens.
+  // What lies under the pointer: for the other widgets; for Python only if someone there listens, or if other widgets
+  // may live in other frames, which it then tells.
   hover(id) {
-    if (this.twin.put("hover", id, this) && this.model.get("_wants_hover")) this.tellHover(id);
+    if (this.twin.put("hover", id, this) && (isFramed || this.model.get("_wants_hover"))) this.tellHover(id);
+  }
+
+  introduce() {
+    this.model.set("_said", { page: pageName, number: 0, values: {} });
+    this.model.save_changes();
   }
 
   // Bring the widgets of a kind that share this selection into sight: a double click opens the card.

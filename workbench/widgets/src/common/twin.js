@@ -3,12 +3,14 @@
 // Each widget brings its own copy of this module, so the twins of a page live where all copies find them. A change made
 // on the page reaches the other widgets at once and Python afterwards, with the page's name and a running number. Python
 // says with everything it sends which number it has heard last; what it says of a field that the page has changed since
-// is an echo of the past, and is dropped. Hovering never leaves the page, unless Python listens to it.
+// is an echo of the past, and is dropped. Hovering never leaves the page, unless Python listens to it or the page is a
+// frame among others.
 
 const HOME = Symbol.for("workbench.twins.1");
 const page = (globalThis[HOME] ||= { name: `page-${Math.random().toString(36).slice(2, 10)}`, twins: new Map(), count: 0 });
 
 export const pageName = page.name;
+export const isFramed = globalThis.top !== globalThis.self;
 const EMPTY = { components: [], samples: [] };
 
 class Twin {
@@ -35,6 +37,11 @@ class Twin {
   take(field, value, heard, origin) {
     if ((this.changed.get(field) || 0) > heard) return;
     if (!same(this.get(field), value)) this.set(field, value, origin);
+  }
+
+  // What Python or another page points at: there is one pointer, so the last word holds.
+  point(id) {
+    if (!same(this.get("hover"), id)) this.set("hover", id, null);
   }
 
   set(field, value, origin) {

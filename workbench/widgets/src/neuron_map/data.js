@@ -4,6 +4,8 @@ import { array, membersOf, nameOf, number, scaleOf } from "../common/index.js";
 export const SIZES = 8; // steps of size
 const LEVELS = 65535; // of a coordinate that is sent in 16 bits
 
+const step = (part, span) => Math.round(Math.max(0, Math.min(1, part / (span || 1))) * (SIZES - 1));
+
 export class Data {
   constructor() {
     Object.assign(this, { n: 0, columns: [], values: {}, names: [], digest: "", of: "components", only: null, written: {} });
@@ -114,15 +116,20 @@ export class Data {
     return scaleOf(column.kind === "category" ? { ...column, order: this.order(column) } : column, palette, dark);
   }
 
-  // Size: steps from 0 to SIZES - 1; two-sided quantities by how far from zero they are.
+  // Size: steps from 0 to SIZES - 1; two-sided quantities by how far from zero they are, words by how many share them.
   size(name) {
     const column = this.column(name), values = column && this.values[name];
-    if (!values || column.kind === "category") return null;
+    if (!values) return null;
+    if (column.kind === "category") {
+      this.order(column);
+      const counts = [...column.sizes.values()], [low, high] = [Math.min(...counts), Math.max(...counts)];
+      return { column, low, high, steps: Uint8Array.from(values, (code) => step((column.sizes.get(code) ?? 0) - low, high - low)) };
+    }
     const [low, high] = column.is_signed ? [0, Math.max(-column.bulk[0], column.bulk[1])] : column.bulk[1] > column.bulk[0] ? column.bulk : [column.low, column.high];
-    const steps = new Uint8Array(this.n), span = high - low || 1;
+    const steps = new Uint8Array(this.n);
     for (let i = 0; i < this.n; i++) {
       const v = column.is_signed ? Math.abs(values[i]) : values[i];
-      steps[i] = Number.isFinite(v) ? Math.round(Math.max(0, Math.min(1, (v - low) / span)) * (SIZES - 1)) : 0;
+      steps[i] = Number.isFinite(v) ? step(v - low, high - low) : 0;
     }
     return { column, steps, low, high };
   }

@@ -114,10 +114,10 @@ function render({ model, el }) {
     const what = next.of === "components" ? "component" : next.layer ? "sample" : "point";
     frame.title(next.layer ? `Map of ${next.layer}` : "Map", [plural(next.n, what), data.names.length ? `in ${plural(data.names.length, "group")}` : "", next.apart_count ? `${grouped(next.apart_count)} apart` : ""].filter(Boolean).join(", ").replace(", in", " in"));
     replace(caption, next.layout);
-    const listed = data.columns.map((c) => ({ value: c.name, text: words(c.name) })), numbers = data.columns.filter((c) => c.kind !== "category").map((c) => ({ value: c.name, text: words(c.name) }));
+    const listed = data.columns.map((c) => ({ value: c.name, text: words(c.name) }));
     colourBy.update(listed.length ? listed : [{ value: "", text: "none" }], state.get("color_by"));
     classBy.update([{ value: "", text: "largest of all" }, ...(next.classes || []).map(([value, text]) => ({ value, text }))], state.get("relevance_class") ?? "");
-    sizeBy.update([{ value: "", text: "all alike" }, ...numbers], state.get("size_by"));
+    sizeBy.update([{ value: "", text: "all alike" }, ...listed], state.get("size_by"));
     symbolBy.update([{ value: "", text: "all alike" }, ...listed], state.get("symbol_by"));
     projection.node.hidden = !next.can_refit;
     lines.node.hidden = !next.k;

@@ -104,11 +104,13 @@ export class Legend {
   loadSize(size, inks) {
     this.size.hidden = !size;
     if (!size) return replace(this.size);
+    const isWords = size.column.kind === "category";
     const marks = [0, (SIZES - 1) / 2, SIZES - 1].map((step) => {
       const r = 4.5 * (0.55 + (1.35 * step) / (SIZES - 1)), value = size.low + (step / (SIZES - 1)) * (size.high - size.low);
-      return h("span", { class: "wb-key" }, swatch(0, r, inks.ink2), number(value));
+      return h("span", { class: "wb-key" }, swatch(0, r, inks.ink2), isWords ? grouped(Math.round(value)) : number(value));
     });
-    replace(this.size, h("span", { class: "wb-label" }, `size: ${size.column.is_signed ? "distance of " : ""}${titled(size.column)}${size.column.is_signed ? " from 0" : ""}`), marks);
+    const what = isWords ? `how many share ${titled(size.column)}` : size.column.is_signed ? `distance of ${titled(size.column)} from 0` : titled(size.column);
+    replace(this.size, h("span", { class: "wb-label" }, `size: ${what}`), size.low === size.high ? marks.slice(0, 1) : marks);
   }
 
   loadSymbol(symbol, inks) {
