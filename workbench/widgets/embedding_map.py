@@ -92,7 +92,7 @@ class NeuronMap(ShowsLabels, ChoosesClass, Fitting, ShowsLayer, SessionWidget):
     color_by = traitlets.Unicode("", help="Column that colours the points; empty for the first.").tag(
         sync=True, view=True
     )
-    size_by = traitlets.Unicode("", help="Column that sizes the points, words by how many share them; empty for one size.").tag(
+    size_by = traitlets.Unicode("", help="Column that sizes points, words by how many share them; or empty.").tag(
         sync=True, view=True
     )
     symbol_by = traitlets.Unicode("", help="Column that gives symbols; empty: groups if they colour, or circles.").tag(

@@ -35,7 +35,7 @@ def handed_over(widget: NeuronMap, **options: Any) -> Any:
     rows = {one: row for row, one in enumerate(ids)}
     color = "cluster_name" if widget.color_by == "cluster" and "cluster_name" in frame else widget.color_by
     size = widget.size_by
-    if size and (size == "cluster" or frame[size].dtype.kind not in "fiub"):  # words: by how many share them, as on the map
+    if size and (size == "cluster" or frame[size].dtype.kind not in "fiub"):  # words: by their number
         size = f"points that share {size}"
         frame[size] = frame.groupby(widget.size_by, observed=True)[widget.size_by].transform("size")
     encoding = {"color_by": color or None, "size_by": size or None}

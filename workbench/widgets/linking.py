@@ -42,7 +42,7 @@ class Linking(traitlets.HasTraits):
     _tables = traitlets.Dict(help="Digests of the tables that members are counted in.").tag(sync=True)
     _seen = traitlets.Dict(help="Last number heard of each page.").tag(sync=True)
     _wants_hover = traitlets.Bool(False, help="Whether Python listens to hovering.").tag(sync=True)
-    _hover = traitlets.Dict(help="What Python or another page points at: its id, and a number that grows.").tag(sync=True)
+    _hover = traitlets.Dict(help="What Python or another page points at: id, and a number that grows.").tag(sync=True)
     _said = traitlets.Dict(help="From the page: its name, its number, and the fields it changed.").tag(sync=True)
 
     if TYPE_CHECKING:
