@@ -56,12 +56,13 @@ class Direction(Result):
         between the two means (FastCAV: the mean of all).
     auc, auc_error, average_precision : float
         How well projections tell held-out samples with the concept from those without, 0 to 1, and Hanley and McNeil's
-        standard error of the area. Stratified: compared within classes. NaN where nothing can be held out.
+        standard error of the area, with views of one original counted once. Stratified: compared within classes. NaN
+        where nothing can be held out.
     stability : float
-        Mean cosine of pairs of refits on bootstrap samples; NaN for fewer than two.
+        Mean cosine of pairs of refits on bootstrap samples of originals; NaN for fewer than two.
     expected_cosine : float
-        Cosine with the true direction that so many samples let one expect, 0 to 1; NaN for filters, which have no such
-        formula.
+        Cosine with the true direction that so many independent samples let one expect, 0 to 1; NaN for filters, which
+        have no such formula.
     agreement : float
         Cosine of the pattern with a filter of the same samples.
     alignment, alignment_overall : float

@@ -248,6 +248,35 @@ def test_bootstrap_weights_are_patterns_of_bootstrap_samples():
     np.testing.assert_allclose(times.mean(0), 1, atol=0.8)
 
 
+def test_views_of_one_original_are_drawn_together():
+    """Originals with one to four views, of one stratum, where the pattern is the difference of the means."""
+    rng = np.random.default_rng(4)
+    origins = np.repeat(np.arange(24), rng.integers(1, 5, 24))
+    x, t, strata = rng.normal(size=(len(origins), 5)), (origins % 3 == 0), np.zeros(len(origins), int)
+    w = pattern_weights(t, strata)
+    drawn = bootstrap_weights(w, t, strata, 40, seed=1, origins=origins)
+    for row in drawn:
+        times = row / w
+        per_original = [times[origins == o] for o in range(24)]
+        assert all(np.ptp(one) < 1e-12 for one in per_original)
+        means = [np.average(x[side], axis=0, weights=times[side]) for side in (t, ~t)]
+        np.testing.assert_allclose(row @ x, means[0] - means[1], atol=1e-12)
+    # Slowly: as many originals with the concept as there are, drawn with all their views.
+    spread = np.std([row @ x for row in drawn], axis=0).mean()
+    slow = []
+    for _ in range(400):
+        means = []
+        for side in (0, 1):
+            of = rng.choice(np.unique(origins[t == (side == 0)]), len(np.unique(origins[t == (side == 0)])))
+            means.append(np.concatenate([x[origins == o] for o in of]).mean(0))
+        slow.append(means[0] - means[1])
+    assert spread == pytest.approx(np.std(slow, axis=0).mean(), rel=0.25)
+    np.testing.assert_array_equal(
+        bootstrap_weights(w, t, strata, 5, seed=3, origins=np.arange(len(t))[::-1]),
+        bootstrap_weights(w, t, strata, 5, seed=3),
+    )
+
+
 def test_mean_cosine_is_that_of_all_pairs():
     v = np.random.default_rng(0).normal(size=(5, 4))
     slow = np.mean([cosine(v[i], v[j]) for i in range(5) for j in range(i)])

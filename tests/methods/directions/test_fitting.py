@@ -40,6 +40,27 @@ def test_each_part_is_scored_by_a_pattern_of_the_others():
         np.testing.assert_allclose(found["held_out"][part == k], whole.values[part == k] @ vector, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [PatternCAV, SVMCAV])
+@pytest.mark.parametrize("k", [2, 5])
+def test_views_of_one_original_make_no_direction_surer(kind, k):
+    """Every sample k times: as views of one original all stays, as samples of their own it would seem surer."""
+    if kind is SVMCAV:
+        pytest.importorskip("sklearn")
+    once, t = rows(n=60), np.random.default_rng(2).random(60) < 0.4
+    values, class_ = np.repeat(once.values, k, axis=0), np.repeat(once.class_, k)
+    n, origin = 60 * k, np.repeat(np.arange(60), k)
+    views, own = (Rows(np.arange(n), values, class_, of) for of in (origin, np.arange(n)))
+
+    def said(given, chosen):
+        method = kind("l", positives=None, resamples=20, **({"C": 1.0} if kind is SVMCAV else {}))
+        concept = Concept("c", given.ids[chosen], None, np.zeros((0, 2), np.int64))
+        return [fitted(method, concept, given, ("a", "b", "c"))[name] for name in ("auc", "auc_error", "stability")]
+
+    alone, together, apart = said(once, t), said(views, np.repeat(t, k)), said(own, np.repeat(t, k))
+    np.testing.assert_allclose(together, alone, atol=1e-9 if kind is PatternCAV else 0.03)
+    assert apart[1] < alone[1] / k**0.4 and 1 - apart[2] < (1 - alone[2]) / k**0.4
+
+
 def test_a_filter_that_points_against_the_means_is_turned_round(monkeypatch):
     pytest.importorskip("sklearn")
     from workbench.methods.directions import filters

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.methods.directions.separation import auc, average_precision, cells, class_auc, folds, hanley_mcneil
+from workbench.methods.directions.separation import (
+    area_error,
+    auc,
+    average_precision,
+    cells,
+    class_auc,
+    folds,
+    hanley_mcneil,
+)
 
 
 def slow_auc(scores, t):
@@ -43,6 +51,8 @@ def test_the_error_is_that_of_hanley_and_mcneil():
     assert hanley_mcneil(0.893, 51, 58) == pytest.approx(0.0325, abs=5e-5)
     assert hanley_mcneil(1.0, 10, 10) == 0
     assert np.isnan(hanley_mcneil(float("nan"), 3, 3)) and np.isnan(hanley_mcneil(0.7, 0, 3))
+    t, origins = np.array([1, 1, 1, 0, 0, 0, 0]), np.array([4, 4, 2, 2, 7, 9, 9])
+    assert area_error(0.8, t) == hanley_mcneil(0.8, 3, 4) and area_error(0.8, t, origins) == hanley_mcneil(0.8, 2, 3)
 
 
 def test_average_precision_against_scikit_learn():

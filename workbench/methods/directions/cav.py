@@ -59,6 +59,8 @@ class CAV(Method, Directs):
         Area under the curve of held-out samples, 0 to 1; (component,) array for several concepts.
     """
 
+    result_version = 2
+
     estimator: ClassVar[str] = ""
     positives: Any
     negatives: Any

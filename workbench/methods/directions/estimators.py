@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from workbench.core.errors import BadValueError, ShapeError
+from workbench.core.origins import places
 from workbench.methods.directions.separation import cells
 
 __all__ = [
@@ -191,11 +192,13 @@ def unit(vector: np.ndarray) -> np.ndarray:
     return vector / length
 
 
-def bootstrap_weights(weights: np.ndarray, t: ArrayLike, strata: np.ndarray, n: int, *, seed: int) -> np.ndarray:
+def bootstrap_weights(
+    weights: np.ndarray, t: ArrayLike, strata: np.ndarray, n: int, *, seed: int, origins: np.ndarray | None = None
+) -> np.ndarray:
     """(n, sample) weights of patterns of bootstrap samples, drawn with and without the concept in each stratum.
 
-    The numbers of samples in each cell stay as they are, so that a sample's weight is its own times how often it was
-    drawn.
+    The weight of each cell stays as it is, so that a sample's weight is its own times how often it was drawn. Of a cell
+    the views of one original, where `origins`, (sample,), says which these are, are drawn together.
     """
     rng = np.random.default_rng(seed)
     cell = cells(strata, t)
@@ -204,9 +207,11 @@ def bootstrap_weights(weights: np.ndarray, t: ArrayLike, strata: np.ndarray, n: 
     for members in np.split(order, np.cumsum(np.bincount(cell))[:-1]):
         if weights[members[0]] == 0:
             continue
-        drawn = members[rng.integers(0, len(members), (n, len(members)))]
-        at = (np.arange(n)[:, None] * len(weights) + drawn).ravel()
-        counts += np.bincount(at, minlength=counts.size).reshape(counts.shape)
+        which = places(None if origins is None else origins[members], len(members))
+        k = int(which.max()) + 1
+        at = np.arange(n)[:, None] * k + rng.integers(0, k, (n, k))
+        times = np.bincount(at.ravel(), minlength=n * k).reshape(n, k)[:, which].astype(np.float64)
+        counts[:, members] = times * (len(members) / times.sum(1, keepdims=True))  # originals may have unequal views
     return counts * weights
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.core import check
 from workbench.core.errors import BadValueError
+from workbench.core.origins import places
 from workbench.methods.directions.estimators import (
     alignment,
     bootstrap_weights,
@@ -22,7 +23,7 @@ from workbench.methods.directions.estimators import (
     within_variance,
 )
 from workbench.methods.directions.filters import quick_ridge
-from workbench.methods.directions.separation import auc, average_precision, cells, class_auc, folds, hanley_mcneil
+from workbench.methods.directions.separation import area_error, auc, average_precision, cells, class_auc, folds
 
 if TYPE_CHECKING:
     from workbench.methods.directions.cav import CAV
@@ -129,7 +130,7 @@ def fitted(method: CAV, concept: Concept, rows: Rows, classes: Sequence[str]) ->
     origins = rows.origin[used]
     n_parts = min(N_PARTS, len(np.unique(origins[t])), len(np.unique(origins[~t])))
     part = folds(t, groups, n_parts, seed=method.seed, origins=origins)
-    seen = _Seen(rows, used, t, groups, weights, part)
+    seen = _Seen(rows, used, t, groups, weights, origins, part)
     estimate, reference, refits, resampled = (_linear if method.is_linear else _other)(method, seen, reference_weights)
     vector = unit(estimate.vector)
     scores = rows.project(used, np.stack([vector, *refits]))
@@ -171,7 +172,7 @@ def fitted(method: CAV, concept: Concept, rows: Rows, classes: Sequence[str]) ->
         "reference": reference.astype(np.float32),
         "threshold": threshold,
         "auc": area,
-        "auc_error": hanley_mcneil(area, int(t[tested].sum()), int((~t[tested]).sum())),
+        "auc_error": area_error(area, t[tested], origins[tested]),
         "average_precision": average_precision(held_out, t, groups * N_PARTS + part),
         "stability": stability,
         "expected_cosine": expected,
@@ -190,13 +191,14 @@ def fitted(method: CAV, concept: Concept, rows: Rows, classes: Sequence[str]) ->
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The samples that are compared: rows, whether they show the concept, strata, weights, held-out parts."""
+    """The samples that are compared: rows, whether they show the concept, strata, weights, originals, parts."""
 
     rows: Rows
     used: np.ndarray
     t: np.ndarray
     strata: np.ndarray
     weights: np.ndarray
+    origins: np.ndarray
     part: np.ndarray
 
     @property
@@ -231,7 +233,9 @@ _Found = tuple[Estimate, np.ndarray, list[np.ndarray], np.ndarray]
 def _linear(method: CAV, seen: _Seen, reference_weights: np.ndarray) -> _Found:
     """All of a pattern in one pass: itself, the reference, refits for held-out parts and on bootstrap samples."""
     training = seen.training()
-    drawn = bootstrap_weights(seen.weights, seen.t, seen.strata, method.resamples, seed=method.seed)
+    drawn = bootstrap_weights(
+        seen.weights, seen.t, seen.strata, method.resamples, seed=method.seed, origins=seen.origins
+    )
     parts = [np.zeros(len(seen.t)) if w is None else w for w in training]
     found = seen.rows.combine(seen.used, np.stack([seen.weights, reference_weights, *parts, *drawn]))
     refits = [_unit_or_nan(row) for row in found[2 : 2 + len(parts)]]
@@ -262,11 +266,15 @@ def _other(method: CAV, seen: _Seen, reference_weights: np.ndarray) -> _Found:
 
 
 def _drawn(seen: _Seen, rng: np.random.Generator) -> np.ndarray:
-    """A bootstrap sample of rows, as many of each cell as there are."""
+    """A bootstrap sample of rows, as many originals of each cell as there are, with all their views in it."""
     cell = cells(seen.strata, seen.t)
     order = np.argsort(cell, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(cell))[:-1])
-    return np.concatenate([m[rng.integers(0, len(m), len(m))] for m in members])
+    chosen = []
+    for members in np.split(order, np.cumsum(np.bincount(cell))[:-1]):
+        which = places(seen.origins[members], len(members))
+        by_original = np.split(members[np.argsort(which, kind="stable")], np.cumsum(np.bincount(which))[:-1])
+        chosen += [by_original[i] for i in rng.integers(0, len(by_original), len(by_original))]
+    return np.concatenate(chosen)
 
 
 def _unit_or_nan(vector: np.ndarray) -> np.ndarray:

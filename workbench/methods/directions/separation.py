@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["auc", "average_precision", "cells", "class_auc", "folds", "hanley_mcneil"]
+from workbench.core.origins import places
+
+__all__ = ["area_error", "auc", "average_precision", "cells", "class_auc", "folds", "hanley_mcneil"]
 
 
 def auc(scores: ArrayLike, t: ArrayLike, strata: ArrayLike | None = None) -> float:
@@ -47,6 +49,21 @@ def hanley_mcneil(area: float, n_positive: int, n_negative: int) -> float:
     first, second = area / (2 - area), 2 * area**2 / (1 + area)
     spread = area * (1 - area) + (n_positive - 1) * (first - area**2) + (n_negative - 1) * (second - area**2)
     return float(np.sqrt(max(0.0, spread) / (n_positive * n_negative)))
+
+
+def area_error(area: float, t: ArrayLike, origins: ArrayLike | None = None) -> float:
+    """Standard error of an area under the curve over samples, of which those of one original count once of each kind.
+
+    Parameters
+    ----------
+    area : float
+    t : (sample,) bool array
+    origins : (sample,) array, optional
+        Views of one original are no new evidence.
+    """
+    t = np.asarray(t, dtype=bool)
+    which = places(origins, len(t))
+    return hanley_mcneil(area, len(np.unique(which[t])), len(np.unique(which[~t])))
 
 
 def average_precision(scores: ArrayLike, t: ArrayLike, strata: ArrayLike | None = None) -> float:

@@ -18,7 +18,7 @@ from workbench.methods.base import Directs, Method, Source, register_method
 from workbench.methods.directions.cav import CAV, FastCAV, MeanDifferenceCAV, PatternCAV
 from workbench.methods.directions.fitting import Rows
 from workbench.methods.directions.kept import from_arrays, to_arrays
-from workbench.methods.directions.separation import auc, average_precision, hanley_mcneil
+from workbench.methods.directions.separation import area_error, auc, average_precision
 from workbench.methods.directions.sets import digest_of, sample_ids
 
 if TYPE_CHECKING:
@@ -189,8 +189,9 @@ class Retrieval(Method, Directs):
         Returns
         -------
         dict
-            ``auc`` with its ``auc_error`` (Hanley and McNeil), ``average_precision`` and ``kendall_tau`` of all samples
-            but those that were judged, within classes where the direction is; ``n`` and ``n_positive``.
+            ``auc`` with its ``auc_error`` (Hanley and McNeil, over originals), ``average_precision`` and
+            ``kendall_tau`` of all samples but those that were judged, within classes where the direction is; ``n`` and
+            ``n_positive``.
         """
         ctx = getattr(self, "session_", None) if ctx is None else ctx
         truth = np.asarray(labels)
@@ -204,7 +205,7 @@ class Retrieval(Method, Directs):
         area = auc(score, t, strata)
         return {
             "auc": area,
-            "auc_error": hanley_mcneil(area, int(t.sum()), int((~t).sum())),
+            "auc_error": area_error(area, t, None if ctx is None else np.asarray(ctx.data.origins)[rows]),
             "average_precision": average_precision(score, t, strata),
             "kendall_tau": kendall_tau(score, t),
             "n": len(t),
