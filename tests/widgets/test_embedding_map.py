@@ -435,6 +435,8 @@ def test_code_of_a_large_set_is_short(widget):
     widget.selection = widget.table().index
     assert len(widget.to_code()) < 300 and "# 300 components are selected" in widget.to_code()
     assert len(widget.snapshot().html()) < 200_000
+    widget.selection = list(widget.table().index[:60])
+    assert widget.to_code().count("bn2/unit/") > 60 and "# 60 components are selected" in widget.snapshot().code
 
 
 def test_larger_maps_are_handed_over_and_ids_stay_in_step(widget, session, monkeypatch):

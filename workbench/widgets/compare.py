@@ -406,8 +406,8 @@ class CompareView(ChoosesLayer, ChoosesPopulation, ShowsLabels, Against):
             given.append(f"reevaluation={name}" if given else name)
         return ", ".join(given)
 
-    def plain_code(self) -> str:
-        *rest, call = super().plain_code().splitlines()
+    def plain_code(self, *, most: int = linking.FEW) -> str:
+        *rest, call = super().plain_code(most=most).splitlines()
         if self._held is not None and self.variant not in self._given:
             rest.append(f"# {self.variant!r} is s.variant({self.variant!r}, edits): {'; '.join(self._held.changes())}")
         if self._reevaluation is not None and _name_in_notebook(self._reevaluation) is None:

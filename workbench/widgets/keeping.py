@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Keeping", "Offer"]
 
 _OWN = ("widget", "version", "made_with")
+_IN_STILL = 24  # members of a set that the code of a still writes down
 
 
 @dataclass(frozen=True)
@@ -132,17 +133,23 @@ class Keeping(traitlets.HasTraits):
 
     # Code and origin --------------------------------------------------------------------------------------------------
 
-    def to_code(self) -> str:
-        """The calls that rebuild the view, where ``s`` (or the name you gave it) is the session."""
-        return _renamed(self.plain_code(), _name_of(self.session))
+    def to_code(self, *, most: int = FEW) -> str:
+        """The calls that rebuild the view, where ``s`` (or the name you gave it) is the session.
 
-    def plain_code(self) -> str:
+        Parameters
+        ----------
+        most : int
+            Members of a set that are written down; of a larger one only their number is.
+        """
+        return _renamed(self.plain_code(most=most), _name_of(self.session))
+
+    def plain_code(self, *, most: int = FEW) -> str:
         """The calls that rebuild the view, where ``s`` is the session, whatever you called it."""
         given: list[str] = []
         left: list[str] = []
         for name in [*self.follows, *sorted(self.trait_names(view=True))]:
             value, default = _plain(getattr(self, name)), _plain(self.traits()[name].default())
-            if isinstance(value, list) and len(value) > FEW:
+            if isinstance(value, list) and len(value) > most:
                 left.append(f"# {len(value)} {name} are selected: too many to write down; `state()` has them.")
             elif value not in (None, "", []) and value != default and name not in self.in_source:
                 given.append(f"{name}={value!r}")
@@ -179,7 +186,7 @@ class Keeping(traitlets.HasTraits):
             made = replace(made, missing=" ".join(filter(None, (problem.get("message"), problem.get("hint")))))
         facts = {**self.made_with(), "results": ", ".join(d[:12] for d in self.results() if d)}
         made = replace(made, title=self.title or made.title)
-        return replace(made, digests={**facts, **made.digests}, code=made.code or self.to_code())
+        return replace(made, digests={**facts, **made.digests}, code=made.code or self.to_code(most=_IN_STILL))
 
     def freeze(self) -> None:
         """Replace the live view by its still where it was displayed, for sharing, and close the widget."""

@@ -372,13 +372,13 @@ class SteeringPanel(ChoosesLayer, ChoosesPopulation, ShowsLabels, Acting, Sessio
 
     # Keeping the view -------------------------------------------------------------------------------------------------
 
-    def to_code(self) -> str:
+    def to_code(self, *, most: int = linking.FEW) -> str:
         """The calls that rebuild the view and the variants that were kept, with the session under its own name."""
-        return "\n".join(line.removeprefix("# kept: ") for line in super().to_code().splitlines())
+        return "\n".join(line.removeprefix("# kept: ") for line in super().to_code(most=most).splitlines())
 
-    def plain_code(self) -> str:
+    def plain_code(self, *, most: int = linking.FEW) -> str:
         """The calls that rebuild the view, where ``s`` is the session; kept variants as comments."""
-        *rest, call = super().plain_code().splitlines()
+        *rest, call = super().plain_code(most=most).splitlines()
         return "\n".join([*rest, *(f"# kept: {one['code']}" for one in self.kept), call])
 
     def still(self) -> Still:
