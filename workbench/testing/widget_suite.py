@@ -15,10 +15,11 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ipywidgets
+import numpy as np
 import pytest
 from ipywidgets.widgets.widget import _remove_buffers
 
@@ -312,6 +313,24 @@ class WidgetSuite(WidgetTests):
                 assert value.get("component", "bn2/unit/20") == "bn2/unit/20", name
                 assert value.get("sample", 7) == 7, name
 
+    @pytest.mark.parametrize("pause", [0.0, 0.06])
+    def test_a_wish_that_is_taken_back_leaves_what_was_there(self, session, widget, pause):
+        session.delay = 0.05
+        others = {"component": "bn2/unit/9", "sample": 9, "target": "logit:1"}
+        wishes = {**self.changes, **{field: value for field, value in others.items() if field in widget.follows}}
+        found = {}
+        for name, value in wishes.items():
+            before, was = _payload(widget), getattr(widget, name)
+            setattr(widget, name, value)
+            time.sleep(pause)
+            setattr(widget, name, was)
+            assert widget.wait(20)
+            after = _payload(widget)
+            differing = [one for one in before if not _is_same(before[one], after[one])]
+            if differing or widget.stale_reason() or widget.status not in ("ready", "idle"):
+                found[name] = (differing, widget.status, widget.stale_reason())
+        assert not found, found
+
     def test_cancelling_is_quick_and_leaves_the_widget_usable(self, session, monkeypatch):
         session.delay = 5.0
         widget = self.make(session)
@@ -431,7 +450,8 @@ class WidgetSuite(WidgetTests):
         *imports, call = [line for line in widget.to_code().splitlines() if not line.startswith("#")]
         exec("\n".join(imports), names)
         again = eval(call, names)
-        assert again.wait(20) and again.state() == widget.state()
+        assert again.wait(20) and again.state() == widget.state() and widget.wait(20)
+        assert {name: one for name, one in _payload(widget).items() if not _is_same(one, _payload(again)[name])} == {}
         again.close()
 
     def test_what_the_view_rests_on_is_named(self, widget):
@@ -452,6 +472,21 @@ class WidgetSuite(WidgetTests):
         assert not report.left_out and not list(tmp_path.glob(".*"))
         record = json.loads(re.search(r'id="wb-record">(.*?)</script>', (tmp_path / "page.html").read_text())[1])
         assert [one["id"] for one in record["widgets"]] == [widget.model_id]
+
+
+def _payload(widget: Any) -> dict[str, Any]:
+    return {name: getattr(widget, name) for name in widget.trait_names(payload=True)}
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two payloads are equal, but for what counts how often they were made."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_is_same(a[key], b[key]) for key in a.keys() - {"made", "seconds"})
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(_is_same, a, b))
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return bool(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f"))
+    return bool(a == b)
 
 
 class Seen(html_parser.HTMLParser):

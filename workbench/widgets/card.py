@@ -157,47 +157,46 @@ class ComponentCard(ShowsLabels, SessionWidget):
             self._report()
             return
         have, title = self.references, f"References of {self.shown}"
-        is_new = bool(have.get("is_preview")) or tuple(have.get(key) for key in _WANTED) != self._wanted()
+        wanted = self._wanted()
+        is_there = not have.get("is_preview") and tuple(have.get(key) for key in _WANTED) == wanted
         # What takes no model goes first: whole pictures, then values, then crops, whose maps may be to compute.
-        if is_new and self.mode != "whole":
-            self.submit(self._preview, *self._wanted(), topic="preview", title=title)
+        self.submit_unless(is_there or self.mode == "whole", self._preview, *wanted, topic="preview", title=title)
         self._fetch_values()
         self._fetch_facts()
-        if is_new:
-            self.submit(self._references, *self._wanted(), into="references", title=title)
+        self.submit_unless(is_there, self._references, *wanted, into="references", title=title)
         self._fetch_others()
 
     def _fetch_values(self) -> None:
         component, sample = self.shown, self.sample
         if component is None:
             return
-        is_spread = (self.spread.get("component"), self.spread.get("quantity")) == (component, self.by)
-        is_marked = sample is None or tuple(self.mark.get(k) for k in ("component", "sample", "quantity")) == (
-            component,
-            sample,
-            self.by,
+        by, others = self.by, self.pinned[1:]
+        is_spread = (self.spread.get("component"), self.spread.get("quantity")) == (component, by)
+        is_marked = sample is None or _is_mark_of(self.mark, component, sample, by)
+        title = f"Values of {component}"
+        self.submit_unless(
+            is_spread and is_marked, self._values, component, by, sample, topic="values", title=title, quiet=is_spread
         )
-        if not (is_spread and is_marked):
-            title = f"Values of {component}"
-            self.submit(self._values, component, self.by, sample, topic="values", title=title, quiet=is_spread)
-        if len(self.pinned) > 1:
-            self.submit(self._marks, self.pinned[1:], self.by, sample, into="marks", title="Values", quiet=True)
+        are_marked = len(self.marks) == len(others) and all(
+            _is_mark_of(mark, one, sample, by) for mark, one in zip(self.marks, others, strict=True)
+        )
+        if not others:
+            self.marks = []
+        self.submit_unless(are_marked, self._marks, others, by, sample, into="marks", title="Values", quiet=True)
 
     def _fetch_facts(self) -> None:
-        component, by = self.shown, self.by
-        if (self.classes.get("component"), self.classes.get("by")) != (component, by):
-            self.submit(
-                self._answers.classes, component, by, into="classes", title=f"Classes of {component}", quiet=True
-            )
-        if self.related.get("component") != component:
-            title = f"What goes together with {component}"
-            self.submit(self._answers.related, component, into="related", title=title, quiet=True)
-        if self.contrast.get("component") != component:
-            title = f"What looks like {component}"
-            self.submit(self._answers.contrast, component, into="contrast", title=title, quiet=True)
+        component, by, answers = self.shown, self.by, self._answers
+        title = f"Classes of {component}"
+        is_there = (self.classes.get("component"), self.classes.get("by")) == (component, by)
+        self.submit_unless(is_there, answers.classes, component, by, into="classes", title=title, quiet=True)
+        title, is_there = f"What goes together with {component}", self.related.get("component") == component
+        self.submit_unless(is_there, answers.related, component, into="related", title=title, quiet=True)
+        title, is_there = f"What looks like {component}", self.contrast.get("component") == component
+        self.submit_unless(is_there, answers.contrast, component, into="contrast", title=title, quiet=True)
 
     def _fetch_others(self) -> None:
         if len(self.pinned) < 2:
+            self.settle("compared")
             self.compared = {}
             return
         title = "Cards to compare"
@@ -263,7 +262,8 @@ class ComponentCard(ShowsLabels, SessionWidget):
         if self._is_closed or (self.shown, self.by) != (spread["component"], spread["quantity"]):
             return
         with self.hold_sync():
-            self.mark = mark
+            if self.sample in (mark["sample"], None):
+                self.mark = mark
             if tuple(self.spread.get(k) for k in ("component", "quantity")) != (
                 spread["component"],
                 spread["quantity"],
@@ -453,6 +453,10 @@ class ComponentCard(ShowsLabels, SessionWidget):
 
     def describe(self) -> str:
         return ", ".join(self.pinned) if self.pinned else self.shown or "nothing selected"
+
+
+def _is_mark_of(mark: Mapping[str, Any], component: str, sample: int | None, quantity: str) -> bool:
+    return (mark.get("component"), mark.get("sample"), mark.get("quantity")) == (component, sample, quantity)
 
 
 def _rest(progress: Any) -> None:

@@ -125,12 +125,10 @@ class Asking(SessionWidget):
     def _fetch_classes(self) -> None:
         shown = self.shown
         how = {"n_tested": self.n_tested, "n_random_asked": self.n_random, "made": self._number()}
-        if not (self.test_classes and shown and self.found.get("is_whole")):
-            return
-        if self._fits(self.tested, shown) and all(self.tested.get(k) == v for k, v in how.items()):
-            return
+        is_wanted = self.test_classes and shown and self.found.get("is_whole")
+        is_there = self._fits(self.tested, shown) and all(self.tested.get(k) == v for k, v in how.items())
         title = f"Dependence of the classes on {shown}"
-        self.submit(self._test, shown, how, into="tested", title=title)
+        self.submit_unless(not is_wanted or is_there, self._test, shown, how, into="tested", title=title)
 
     def _fetch_place(self) -> None:
         shown, sample = self.shown, self._sample_shown()

@@ -178,14 +178,11 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
         if sample is None:
             self._report()
             return
-        if self.picture.get("sample") != sample:
-            self.submit(self._answers.picture, sample, into="picture", title=f"Sample {sample}", quiet=True)
-        else:
-            self.settle("picture")
-        if self.outputs.get("sample") != sample:
-            self.submit(self._answers.outputs, sample, into="outputs", title=f"Outputs for sample {sample}")
-        else:
-            self.settle("outputs")
+        answers, title = self._answers, f"Sample {sample}"
+        is_there = self.picture.get("sample") == sample
+        self.submit_unless(is_there, answers.picture, sample, into="picture", title=title, quiet=True)
+        is_there, title = self.outputs.get("sample") == sample, f"Outputs for sample {sample}"
+        self.submit_unless(is_there, answers.outputs, sample, into="outputs", title=title)
         self._fetch_heat()
 
     def _fetch_heat(self) -> None:
@@ -197,11 +194,8 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
         has_list = not layer or (
             self.strip.get("layer") == layer and len(self.strip.get("components", ())) >= self.n_components
         )
-        if not (has_map and has_list):
-            title = f"Explaining sample {sample}"
-            self.submit(self._explain, sample, target, layer, self.n_components, topic="heat", title=title)
-        else:
-            self.settle("heat")
+        is_there, title = has_map and has_list, f"Explaining sample {sample}"
+        self.submit_unless(is_there, self._explain, sample, target, layer, self.n_components, topic="heat", title=title)
         self._fetch_conditional()
         self._fetch_beside()
 
@@ -213,16 +207,14 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
             self._fetch_conditional()
 
     def _fetch_conditional(self) -> None:
-        have = self.conditional
-        if self.component is None or self.sample is None:
+        component = self.component
+        if component is None or self.sample is None:
             self._report()
             return
         sample, target = self._wanted()
-        if (have.get("sample"), have.get("target"), have.get("component")) != (sample, target, self.component):
-            title = f"Map of {self.component}"
-            self.submit(self._answers.conditional, sample, target, self.component, into="conditional", title=title)
-        else:
-            self.settle("conditional")
+        is_there = _fits(self.conditional, {"sample": sample, "target": target, "component": component})
+        conditional, title = self._answers.conditional, f"Map of {component}"
+        self.submit_unless(is_there, conditional, sample, target, component, into="conditional", title=title)
 
     def _fetch_beside(self) -> None:
         """Further methods, the random model and the region, each only where it is asked for and not there yet."""
@@ -230,20 +222,18 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
             return
         sample, target = self._wanted()
         now, answers = {"sample": sample, "target": target}, self._answers
-        if self.methods and not _fits(self.compared, {**now, "methods": self.methods}):
-            self.submit(
-                self._answers.compared, sample, target, list(self.methods), into="compared", title="Other methods"
-            )
-        if self.targets and not _fits(self.targeted, {"sample": sample, "targets": self.targets}):
-            self.submit(answers.targeted, sample, list(self.targets), into="targeted", title="Other targets")
-        if self.show_random and not _fits(self.random, now):
-            self.submit(answers.at_random, sample, target, into="random", title="The model with random weights")
-        layer, region = self.list_layer, self.region
-        if region and layer and not _fits(self.inside, {**now, "layer": layer, "region": region}):
-            title = f"Components of {layer} in the region"
-            self.submit(
-                self._answers.inside, sample, target, layer, dict(region), self.n_components, into="inside", title=title
-            )
+        methods, targets, n = list(self.methods), list(self.targets), self.n_components
+        is_there = not methods or _fits(self.compared, {**now, "methods": methods})
+        title = "Other methods"
+        self.submit_unless(is_there, answers.compared, sample, target, methods, into="compared", title=title)
+        is_there = not targets or _fits(self.targeted, {"sample": sample, "targets": targets})
+        self.submit_unless(is_there, answers.targeted, sample, targets, into="targeted", title="Other targets")
+        is_there, title = not self.show_random or _fits(self.random, now), "The model with random weights"
+        self.submit_unless(is_there, answers.at_random, sample, target, into="random", title=title)
+        layer, region = self.list_layer, dict(self.region or {})
+        is_there = not region or not layer or _fits(self.inside, {**now, "layer": layer, "region": region})
+        title = f"Components of {layer} in the region"
+        self.submit_unless(is_there, answers.inside, sample, target, layer, region, n, into="inside", title=title)
         self._report()
 
     # The work, on the lane --------------------------------------------------------------------------------------------

@@ -93,6 +93,21 @@ class Working:
         self._report()
         return job
 
+    def submit_unless(
+        self,
+        is_there: Any,
+        fn: Callable[..., Any],
+        *args: Any,
+        into: str | None = None,
+        topic: str | None = None,
+        **rest: Any,
+    ) -> Job | None:
+        """Submit some work unless what it would give is on show already; then give up what else was under way to it."""
+        if not is_there:
+            return self.submit(fn, *args, into=into, topic=topic, **rest)
+        self.settle(topic or into or "")
+        return None
+
     def wait(self, timeout: float = 30.0) -> bool:
         """Wait until nothing is pending and everything has been sent; say whether that was reached.
 
