@@ -33,6 +33,27 @@ class TestContract(WidgetSuite):
         return HeatmapViewer(session, **view)
 
 
+def test_as_many_components_are_listed_as_are_asked_for(viewer, session):
+    region = {"x": 0.2, "y": 0.2, "width": 0.5, "height": 0.5}
+    for wanted, chosen in ((8, None), (3, None), (3, region), (5, region), (0, None), (0, region), (6, None)):
+        viewer.n_components, viewer.region = wanted, chosen
+        assert viewer.wait() and len(viewer.table()) == wanted and viewer.status == "ready"
+        again = HeatmapViewer(session, n_components=wanted, sample=4, component="bn2/unit/17")
+        assert again.wait() and again.strip.get("components") == viewer.strip.get("components")
+        again.close()
+
+
+def test_a_layer_with_fewer_components_than_asked_for_is_explained_once(viewer, session):
+    n = len(viewer.session.explain(sample=4, record=("bn2",)).relevance["bn2"][0])
+    assert n > 32  # so that only a stand-in has fewer
+    viewer.n_components = 32
+    assert viewer.wait()
+    viewer.strip = {**viewer.strip, "components": viewer.strip["components"][:5]}
+    asked = len(session.asked)
+    viewer._fetch_heat()
+    assert viewer.wait() and len(session.asked) == asked
+
+
 @pytest.fixture
 def viewer(session):
     made = HeatmapViewer(session, sample=4, component="bn2/unit/17")

@@ -83,7 +83,7 @@ class HeatAnswers:
         ranking = found.top(layer, n)
         relevance = np.asarray(found.relevance[layer][0], dtype=np.float32)
         made = self._listed(layer, ranking, float(np.abs(relevance).sum()))
-        return {"sample": sample, "target": target, **made, "n_components": int(relevance.size)}
+        return {"sample": sample, "target": target, **made, "n_asked": n, "n_components": int(relevance.size)}
 
     def _listed(self, layer: str, ranking: Any, total: float) -> dict[str, Any]:
         """Components of a list: relevances, shares of `total`, and a crop of each."""
@@ -107,7 +107,7 @@ class HeatAnswers:
         scores = np.asarray(found.scores, dtype=np.float32)
         leading = replace(found, components=found.components[:n], scores=scores[:n])
         made = self._listed(layer, leading, float(np.abs(scores).sum()))
-        return {"sample": sample, "target": target, "region": region, "n_ranked": len(found), **made}
+        return {"sample": sample, "target": target, "region": region, "n_asked": n, "n_ranked": len(found), **made}
 
     def compared(self, sample: int, target: str, methods: list[str]) -> dict[str, Any]:
         """The map of each further method."""

@@ -189,13 +189,13 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
         if self.sample is None:
             return
         sample, target = self._wanted()
-        layer = self.list_layer
+        layer, n = self.list_layer, self.n_components
         has_map = (self.heat.get("sample"), self.heat.get("target")) == (sample, target)
-        has_list = not layer or (
-            self.strip.get("layer") == layer and len(self.strip.get("components", ())) >= self.n_components
-        )
+        has_list = not layer or not n or _fits(self.strip, {"layer": layer, "n_asked": n})
+        if not n:
+            self.strip, self.inside = {}, {}
         is_there, title = has_map and has_list, f"Explaining sample {sample}"
-        self.submit_unless(is_there, self._explain, sample, target, layer, self.n_components, topic="heat", title=title)
+        self.submit_unless(is_there, self._explain, sample, target, layer, n, topic="heat", title=title)
         self._fetch_conditional()
         self._fetch_beside()
 
@@ -231,7 +231,8 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
         is_there, title = not self.show_random or _fits(self.random, now), "The model with random weights"
         self.submit_unless(is_there, answers.at_random, sample, target, into="random", title=title)
         layer, region = self.list_layer, dict(self.region or {})
-        is_there = not region or not layer or _fits(self.inside, {**now, "layer": layer, "region": region})
+        wanted = {**now, "layer": layer, "region": region, "n_asked": n}
+        is_there = not (region and layer and n) or _fits(self.inside, wanted)
         title = f"Components of {layer} in the region"
         self.submit_unless(is_there, answers.inside, sample, target, layer, region, n, into="inside", title=title)
         self._report()
@@ -250,6 +251,7 @@ class HeatmapViewer(ChoosesLayer, ShowsLabels, SessionWidget):
 
         def put() -> None:
             is_wanted = self._wanted() == (sample, target) and value.get("layer", self.list_layer) == self.list_layer
+            is_wanted = is_wanted and value.get("n_asked", self.n_components) == self.n_components
             if is_wanted and not self._is_closed:
                 if found is not None:
                     self.attribution = found

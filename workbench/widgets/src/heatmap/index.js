@@ -277,6 +277,7 @@ function render({ model, el }) {
     const own = state.get("layer") || given.layer || "";
     layer.node.hidden = !layers.length;
     layer.update([...(state.get("layer") ? [] : [{ value: "", text: given.layer || "as selected" }]), ...layers.map((name) => ({ value: name, text: name }))], state.get("layer"));
+    if (!state.get("n_components")) return replace(strip), replace(stripNote, "No components are listed.");
     if (!own && !state.get("component")) {
       replace(strip);
       return replace(stripNote, "Choose a layer, or select a component in the atlas.");
@@ -348,7 +349,7 @@ function render({ model, el }) {
   state.on("opacity", () => { local.opacity = null; opacity.update(state.get("opacity")); drawPanes(); });
   state.on("heat", () => { drawPanes(); drawFigures(); drawOutputs(); });
   state.on("outputs", () => { drawOutputs(); drawMore(); });
-  state.on(["strip", "layer", "layers"], drawStrip);
+  state.on(["strip", "layer", "layers", "n_components"], drawStrip);
   state.on("component", () => { drawPanes(); markComponent(); if (!(state.get("strip") || {}).layer) drawStrip(); });
   state.on("labels", () => { if (content.isConnected) { drawPanes(); drawStrip(); } });
   state.on("n_samples", drawTitle);
