@@ -159,6 +159,14 @@ def test_no_intervention_changes_nothing_and_runs_no_population(session):
     panel.close()
 
 
+def test_as_many_leading_components_are_listed_as_are_asked_for(session):
+    panel = SteeringPanel(session, layer="bn2")
+    for n in (6, 2, 0, 4):
+        panel.n_leading = n
+        assert panel.wait() and len(panel.leading.get("components", ())) == n and panel.status == "ready"
+    panel.close()
+
+
 def test_a_burst_of_slider_events_ends_on_the_last_value(session, monkeypatch):
     monkeypatch.setattr("workbench.widgets.steering._SETTLED_S", 2.0)  # longer than a busy machine pauses in the burst
     session.delay = 0.02

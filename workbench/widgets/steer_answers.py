@@ -154,6 +154,7 @@ class SteerAnswers:
             "target": target,
             "layer": layer,
             "name": found.name,
+            "n_asked": n,
             "components": list(found.components),
             "relevance": np.asarray(found.relevance, dtype=np.float32),
             "change": np.asarray(found.change, dtype=np.float32),

@@ -263,14 +263,13 @@ class SteeringPanel(ChoosesLayer, ChoosesPopulation, ShowsLabels, Acting, Sessio
 
     def _fetch_leading(self) -> None:
         sample, target, layer, n = self.sample, self.target or "top", self.list_layer, self.n_leading
-        if sample is None or not layer or not n:
-            self._report()
-            return
-        have = self.leading
-        if not _fits(have, {"sample": sample, "target": target, "layer": layer}) or len(have["components"]) < n:
-            self.submit(self._leading, sample, target, layer, n, into="leading", title=f"Leading components of {layer}")
-        else:
-            self.settle("leading")
+        if not n:
+            self.leading = {}
+        is_there = sample is None or not (layer and n)
+        wanted = {"sample": sample, "target": target, "layer": layer, "n_asked": n}
+        is_there, title = is_there or _fits(self.leading, wanted), f"Leading components of {layer}"
+        self.submit_unless(is_there, self._leading, sample, target, layer, n, into="leading", title=title)
+        self._report()
 
     def _fetch_ranges(self) -> None:
         """What values the data show, where a value or a step is to be chosen."""
