@@ -67,7 +67,7 @@ class TestContract(WidgetSuite):
 
     def make(self, session, **view):
         widget = Bars(session, **view)
-        widget.observe(lambda change: widget.bind(None), names="component")
+        widget.observe(lambda change: widget.bind(None), names=["component", "wanted"])
         return widget
 
 
