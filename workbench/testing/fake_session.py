@@ -16,7 +16,7 @@ import numpy as np
 from workbench.core.comparisons import Comparison
 from workbench.core.edits import Edits
 from workbench.core.effects import Effect, Intervention, LeaveOneOut, OutputChange
-from workbench.core.errors import UnknownComponentError, UnknownLayerError, UnknownSampleError
+from workbench.core.errors import UnknownComponentError, UnknownLabelError, UnknownLayerError, UnknownSampleError
 from workbench.core.ids import ComponentId, Fingerprint
 from workbench.core.results import (
     Attribution,
@@ -242,10 +242,17 @@ class FakeSession(FakeTables, FakeFindings):
             return replace(found, given=tuple(given), target_text=text)
         return self.run(self._explain, sample, target, record, rule)
 
+    def _output(self, target, sample):
+        """Number of the output that a target means; labels and outputs share their numbers."""
+        index = int(self.data.labels[sample]) if target == "label" else int(str(target).split(":")[1])
+        if index < 0:
+            raise UnknownLabelError("No output to explain: the label is unknown.", [sample], hint="Use Target.top().")
+        return index
+
     def _explain(self, sample, target, record, rule=None, progress=None):
         self._begin("explain")
         top = self.predict(sample, n=len(self._classes))
-        chosen = top[0] if target in (None, "top") else next(t for t in top if t[0] == int(target.split(":")[1]))
+        chosen = top[0] if target in (None, "top") else next(t for t in top if t[0] == self._output(target, sample))
         heat = self.heat(sample, chosen[0] if rule is None else 100 + len(rule))[None]
         rng = np.random.default_rng(sample + 7)
         relevance = {name: rng.normal(0.1, 1, (1, self.n_components[name])).astype(np.float32) ** 3 for name in record}
@@ -371,7 +378,7 @@ class FakeSession(FakeTables, FakeFindings):
         before = np.array([self._outputs(int(i)) for i in ids])
         after = before + np.array([self._push(interventions, int(i)) for i in ids])
         labels, first = self.data.labels[ids], before.argmax(1)
-        chosen = first if target in (None, "top") else np.full(len(ids), int(str(target).split(":")[1]))
+        chosen = first if target in (None, "top") else np.array([self._output(target, i) for i in ids])
         rows = np.arange(len(ids))
         margins = []
         for one in (before, after):
