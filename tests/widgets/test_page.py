@@ -10,6 +10,7 @@ from workbench.testing.fake_session import FakeSession
 from workbench.testing.page_suite import needs_browser
 from workbench.widgets import AtlasBrowser, ComponentCard, HeatmapViewer
 from workbench.widgets.esm import esm
+from workbench.widgets.stills import stacked
 
 pytestmark = needs_browser
 
@@ -158,6 +159,22 @@ def test_hovering_crosses_frames_through_python_and_only_frames(chrome, session)
         assert session.selection.hover is None and right.frame.evaluate(INK) == before
         assert left.errors == right.errors == []
     for widget in (here, there, beside):
+        widget.close()
+
+
+def test_stills_below_one_another_are_no_wider_than_the_page(chrome, session):
+    widgets = three(session)
+    for widget in widgets:
+        widget.prepare_still()
+    inside = stacked([widget.snapshot().html() for widget in widgets], "mark")
+    context = chrome.new_context(viewport={"width": 480, "height": 900})
+    page = context.new_page()
+    page.set_content(f"<!doctype html><body style='margin:8px'>{inside}")
+    boxes = [one.bounding_box() for one in page.get_by_role("figure").and_(page.locator("div")).all()]
+    assert len(boxes) == 3 and all(8 <= box["x"] and box["x"] + box["width"] <= 472 for box in boxes), boxes
+    assert page.evaluate("document.documentElement.scrollWidth") <= 480
+    context.close()
+    for widget in widgets:
         widget.close()
 
 

@@ -19,7 +19,7 @@ from workbench.core.errors import CancelledError
 from workbench.session.deliver import deliver
 from workbench.widgets.pacing import Rested
 from workbench.widgets.still_png import png_of
-from workbench.widgets.stills import Still
+from workbench.widgets.stills import Still, stacked
 
 __all__ = ["Beside", "cell", "freeze", "put_out"]
 
@@ -257,11 +257,7 @@ def _live(model_id: str) -> dict[str, Any]:
 
 def _forms(stills: list[Still], mark: str = "", unless: str = "") -> dict[str, Any]:
     """The stills of widgets that were put out together, in all forms; nothing if they are those that are there."""
-    inside = "".join(still.html() for still in stills)
-    if len(stills) > 1:
-        html = f'<div class="{mark}" style="display:grid;gap:8px">{inside}</div>'
-    else:
-        html = f'<div class="{mark}">{inside}</div>' if mark else inside
+    html = stacked([still.html() for still in stills], mark)
     if html == unless:
         return {}
     return {

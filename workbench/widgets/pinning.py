@@ -19,7 +19,7 @@ from workbench.session.deliver import gate
 from workbench.session.pins import Pin, PinnedStill, new_pin
 from workbench.widgets.choosing import session_of
 from workbench.widgets.still_png import png_of
-from workbench.widgets.stills import HTML_BYTES, Still
+from workbench.widgets.stills import HTML_BYTES, Still, stacked
 
 __all__ = ["journal_of", "pin_of", "view_of"]
 
@@ -135,7 +135,7 @@ def _pin_of_result(result: Any, note: str, title: str, code: str, session: Any) 
 def _still_of(stills: list[Still]) -> PinnedStill:
     limit = HTML_BYTES // len(stills) - 200
     parts = [still.html(limit=limit) for still in stills]
-    html = parts[0] if len(parts) == 1 else f'<div style="display:grid;gap:8px">{"".join(parts)}</div>'
+    html = stacked(parts)
     return PinnedStill(html, png_of(stills))
 
 

@@ -22,7 +22,18 @@ from workbench.widgets import wire
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AGAINST", "FOR", "HTML_BYTES", "PNG_BYTES", "Legend", "Picture", "Still", "heat_legend", "painted"]
+__all__ = [
+    "AGAINST",
+    "FOR",
+    "HTML_BYTES",
+    "PNG_BYTES",
+    "Legend",
+    "Picture",
+    "Still",
+    "heat_legend",
+    "painted",
+    "stacked",
+]
 
 HTML_BYTES = 200_000
 """An HTML still at most."""
@@ -195,6 +206,15 @@ class Still:
             parts.append(f'<pre style="{style};border:1px solid {_LINE}">{code}</pre>')
         style = f"border:1px solid {_LINE};border-radius:8px;padding:10px 12px;margin:2px 0;line-height:1.4"
         return f'<div role="figure" aria-label="{html.escape(self.text())}" style="{style}">{"".join(parts)}</div>'
+
+
+def stacked(parts: Sequence[str], mark: str = "") -> str:
+    """Stills in HTML below one another, none wider than the page; `mark` is a class by which a script finds them."""
+    if len(parts) == 1 and not mark:
+        return parts[0]
+    style = ' style="display:grid;grid-template-columns:minmax(0,1fr);gap:8px"' if len(parts) > 1 else ""
+    name = f' class="{html.escape(mark)}"' if mark else ""
+    return f"<div{name}{style}>{''.join(parts)}</div>"
 
 
 def painted(
