@@ -139,7 +139,7 @@ def test_a_job_that_waits_for_another_lane_lends_its_progress_and_stops_with_it(
         started = time.monotonic()
         job.cancel()
         assert job.wait(5) and job.state == "cancelled"
-        assert time.monotonic() - started < 1.0  # of the five seconds that it would take
+        assert time.monotonic() - started < 0.5
 
         blocker, go = held(lane)  # the same while the other lane has not even begun
         job = mine.submit(lambda: lane.run(deep))

@@ -135,11 +135,9 @@ class Asking(SessionWidget):
         if not shown or sample is None:
             return
         wanted = {"sample": sample, "target": self.target or "", "made": self._number()}
-        if not (self._fits(self.place, shown) and all(self.place.get(k) == v for k, v in wanted.items())):
-            title = f"The direction in sample {sample}"
-            self.submit(self._place, shown, wanted, into="place", title=title, quiet=bool(self.place))
-        else:
-            self.settle("place")
+        is_there = self._fits(self.place, shown) and all(self.place.get(k) == v for k, v in wanted.items())
+        title, quiet = f"The direction in sample {sample}", bool(self.place)
+        self.submit_unless(is_there, self._place, shown, wanted, into="place", title=title, quiet=quiet)
 
     def _sample_shown(self) -> int | None:
         """The selected sample, or the one with the largest projection."""

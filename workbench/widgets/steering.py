@@ -219,10 +219,8 @@ class SteeringPanel(ChoosesLayer, ChoosesPopulation, ShowsLabels, Acting, Sessio
         if sample is None:
             self._report()
             return
-        if self.picture.get("sample") != sample:
-            self.submit(self._seen_answers.picture, sample, into="picture", title=f"Sample {sample}", quiet=True)
-        else:
-            self.settle("picture")
+        is_there, title = self.picture.get("sample") == sample, f"Sample {sample}"
+        self.submit_unless(is_there, self._seen_answers.picture, sample, into="picture", title=title, quiet=True)
         self._fetch()
         self._fetch_leading()
 
@@ -235,16 +233,11 @@ class SteeringPanel(ChoosesLayer, ChoosesPopulation, ShowsLabels, Acting, Sessio
         mine, watch = self.active, list(self.watch)
         now = {"sample": sample, "target": target, "acts": acts}
         shown = {row["index"] for row in self.outputs.get("rows", ())}
-        if not _fits(self.outputs, now) or not set(watch) <= shown:
-            self.submit(
-                self._answers.outputs, sample, target, mine, watch, into="outputs", title=f"Outputs for sample {sample}"
-            )
-        else:
-            self.settle("outputs")
-        if not _fits(self.maps, now):
-            self.submit(self._maps, sample, target, mine, into="maps", title=f"Maps of sample {sample}")
-        else:
-            self.settle("maps")
+        is_there, title = _fits(self.outputs, now) and set(watch) <= shown, f"Outputs for sample {sample}"
+        outputs = self._answers.outputs
+        self.submit_unless(is_there, outputs, sample, target, mine, watch, into="outputs", title=title)
+        title = f"Maps of sample {sample}"
+        self.submit_unless(_fits(self.maps, now), self._maps, sample, target, mine, into="maps", title=title)
         self._fetch_effect()
 
     def _fetch_effect(self) -> None:
